@@ -1,0 +1,87 @@
+"""The console script `xai`: every command, and how mistakes and interruptions end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from xai.cli import browse, classify, explaining, inspecting, serving
+from xai.cli.options import spread
+from xai.cli.text import say
+from xai.errors import UserError
+
+INTERRUPTED = 130  # what a shell reports for a program ended by Ctrl-C
+
+app = typer.Typer(
+    name="xai",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"xai {version('xai-dashboard')}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """See what a convolutional network sees: feature maps, filters and the places that move the score of a class."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+# Methods take options of their own, which stand in the registry: reading that would load torch for --help.
+_OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
+_METHOD_OPTIONS = "Methods have options of their own (such as --relu, --no-relu): see `xai methods NAME`."
+
+for _command in (browse.models, browse.layers, browse.methods, classify.predict):
+    app.command()(spread(_command))
+app.command("feature-maps")(spread(inspecting.feature_maps))
+app.command("filters")(spread(inspecting.filters))
+for _command in (explaining.explain, explaining.cam):
+    app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(_command))
+for _command in (serving.app, serving.notebooks):
+    app.command()(spread(_command))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 (a part was skipped), 2 (a user's mistake) or 130 (Ctrl-C).
+
+    Args:
+        arguments: as typed after `xai`; by default those of this process.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a class name may hold letters that the terminal cannot show
+    given = None if arguments is None else list(arguments)
+    try:
+        code = app(given, prog_name="xai", standalone_mode=False)
+    except UserError as error:
+        return _refuse(str(error))
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "xai"
+        return _refuse(f"{error.format_message().rstrip('.')} (see `{path} --help`).")
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        say("Stopped.")
+    return code or 0
+
+
+def _refuse(sentence: str) -> int:
+    say(f"Error: {' '.join(sentence.split())}")
+    return 2

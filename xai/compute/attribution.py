@@ -1,0 +1,24 @@
+"""What every explanation method returns: raw maps, and details of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Progress = Callable[[float, Tensor | None], None]
+"""Called with (fraction done in [0, 1], partial maps or None); may raise `Cancelled`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """Maps of one method for K targets.
+
+    Attributes:
+        maps: float32 (K, h, w) on the CPU, detached, at working size; raw, never rescaled.
+        details: a frozen dataclass with what else the method found, or None.
+    """
+
+    maps: Tensor
+    details: object | None = None

@@ -1,0 +1,264 @@
+"""Load a classifier by name, or take one's own, and say in plain words what is wrong with it."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+from torch import Tensor, nn
+
+from xai.compute.layers import discover_layers, propose_layer
+from xai.compute.trace import Classifier, ModuleOutput, record_outputs
+from xai.errors import UserError, one_of
+from xai.io.geometry import InputFormat
+from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model
+from xai.io.weights import (
+    WEIGHT_SUFFIXES,
+    DownloadProgress,
+    first_line,
+    load_state,
+    read_state_dict,
+    weights_digest,
+)
+from xai.model import UNTRAINED, Model
+
+OUTPUTS = ("softmax", "sigmoid")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def load_model(
+    source: str | nn.Module | Callable[[], nn.Module],
+    *,
+    weights: str | os.PathLike[str] | None = "default",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    input_size: int | tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+    output: str = "softmax",
+    reshape: Callable[[Tensor], Tensor] | None = None,
+    device: str = "auto",
+    on_progress: DownloadProgress | None = None,
+) -> Model:
+    """Load a classifier by name, or take one's own.
+
+    Args:
+        source: a name in `MODELS`, a module (it is copied and never touched), a function that builds one, or
+            "package.module:function".
+        weights: "default" (official weights; for an own network: as it is), the name of official weights, the path of
+            a .safetensors or .pth state dict, or None or "none" for an untrained network. Official weights are
+            downloaded once.
+        mean, std: normalisation of pixels in [0, 1], one value per channel; ImageNet's unless given.
+        input_size: height and width of the working pixels, or one number for both.
+        class_names: one per score.
+        output: "softmax" or "sigmoid": how scores become probabilities.
+        reshape: turns the output of a token layer (N, T, D) into a map (N, D, h, w).
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "mps".
+        on_progress: called with (fraction, sentence) during a download.
+
+    Raises:
+        UserError: a name is unknown, weights do not fit, or the network cannot classify pixels of that size.
+    """
+    if output not in OUTPUTS:
+        raise one_of("output", output, OUTPUTS)
+    name, network, label, preset = _build(source, None if weights == "none" else weights, on_progress)
+    fmt = _input_format(network, preset, mean, std, input_size)
+    sentences = [] if isinstance(source, str) and source in MODELS else describe_module(network)
+    network = network.to(_device(device)).to(memory_format=torch.channels_last)
+    classifier = Classifier(network, fmt.mean, fmt.std, channels=fmt.channels, reshape=reshape).to(_device(device))
+    scores, outputs = _try_out(classifier, fmt)
+    names = _class_names(class_names, scores.shape[1], preset)
+    layers = discover_layers(network, outputs, len(names))
+    if not layers:
+        raise UserError(f"No module of {name} yields feature maps (N, C, h, w); a network of tokens needs `reshape`.")
+    return Model(
+        name=name,
+        weights=label,
+        class_names=names,
+        fmt=fmt,
+        output=output,
+        classifier=classifier,
+        all_layers=MappingProxyType(layers),
+        default_layer=propose_layer(layers),
+        weights_digest=weights_digest(network),
+        notes=(*sentences, *_describe_outputs(scores, outputs, network)),
+        options=_told(fmt, {"mean": mean, "std": std, "input_size": input_size}, output),
+    )
+
+
+def preflight(source: str | nn.Module | Callable[[], nn.Module], **options: object) -> tuple[str, ...]:
+    """Say in plain sentences what `load_model` would find wrong or worth knowing about a network; empty if nothing."""
+    try:
+        return load_model(source, **options).notes  # type: ignore[arg-type]
+    except UserError as error:
+        return (str(error),)
+
+
+def default_model() -> tuple[str, str | None]:
+    """Return name and weights of what can be shown at once: official weights on disk, else an untrained network."""
+    for entry in MODELS.values():
+        for preset in entry.presets.values():
+            if preset.on_disk:
+                return entry.name, preset.name
+    return "resnet18", None
+
+
+def _build(
+    source: str | nn.Module | Callable[[], nn.Module],
+    weights: str | os.PathLike[str] | None,
+    on_progress: DownloadProgress | None,
+) -> tuple[str, nn.Module, str, Preset | None]:
+    """Return name, network (the project's own), weights label, and the preset whose preprocessing applies."""
+    path = Path(weights) if weights is not None and _is_path(weights) else None
+    if not isinstance(source, str) or ":" in source:
+        name, network = _own_network(source)
+        if path is not None:
+            load_state(network, read_state_dict(path), path.name)
+            return name, network, f"file {path.name}", None
+        if weights not in ("default", None):
+            raise one_of(f"weights for {name}", weights, ("default", "a .safetensors or .pth file", "none"))
+        return name, network, "own" if weights == "default" else UNTRAINED, None
+    entry = find_model(source)
+    first = entry.preset(entry.default_weights)
+    if path is not None:
+        return source, build_from_file(source, path), f"file {path.name}", first
+    if weights is None:
+        return source, entry.build(), UNTRAINED, first
+    chosen = entry.default_weights if weights == "default" else str(weights)
+    return source, build_pretrained(source, chosen, on_progress), chosen, entry.preset(chosen)
+
+
+def _is_path(weights: str | os.PathLike[str]) -> bool:
+    return not isinstance(weights, str) or weights.endswith(WEIGHT_SUFFIXES) or os.sep in weights
+
+
+def _own_network(source: str | nn.Module | Callable[[], nn.Module]) -> tuple[str, nn.Module]:
+    if isinstance(source, nn.Module):
+        try:
+            return type(source).__name__, copy.deepcopy(source)
+        except (RuntimeError, TypeError) as error:
+            raise UserError(
+                f"{type(source).__name__} cannot be copied ({first_line(error)}); give a function that builds it."
+            ) from error
+    factory = _find_factory(source) if isinstance(source, str) else source
+    name = source if isinstance(source, str) else getattr(source, "__name__", "own network")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = factory()
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{name} returned {type(network).__name__}, not a torch.nn.Module.")
+    return name, network
+
+
+def _find_factory(source: str) -> Callable[[], nn.Module]:
+    module_name, _, attribute = source.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"Model '{source}' cannot be imported: {first_line(error)}; write it as package.module:function."
+        ) from error
+
+
+def _device(device: str) -> torch.device:
+    if device not in DEVICES and not device.startswith("cuda:"):
+        raise one_of("device", device, DEVICES)
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return torch.device(next((name for name, present in there.items() if present), "cpu"))
+    if not there.get(device.partition(":")[0], True):
+        raise UserError(f"Device '{device}' is not on this computer; use 'cpu' or 'auto'.")
+    return torch.device(device)
+
+
+def _input_format(
+    network: nn.Module,
+    preset: Preset | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    input_size: int | tuple[int, int] | None,
+) -> InputFormat:
+    fmt = preset.fmt if preset else InputFormat()
+    first = next((m for m in network.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is not None and first.in_channels == 1:
+        fmt = replace(fmt, channels=1, mean=(0.5,), std=(0.5,))
+    if mean is not None or std is not None:
+        fmt = replace(fmt, mean=tuple(mean or fmt.mean), std=tuple(std or fmt.std))
+    if {len(fmt.mean), len(fmt.std)} != {fmt.channels} or min(fmt.std) <= 0:
+        raise UserError(
+            f"mean and std must each have {fmt.channels} value(s), std above 0; got mean {fmt.mean}, std {fmt.std}."
+        )
+    if input_size is not None:
+        height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
+        fmt = replace(fmt, size=(height, width), resize=round(min(height, width) * fmt.resize / min(fmt.size)))
+    return fmt
+
+
+def _told(fmt: InputFormat, given: Mapping[str, object], output: str) -> dict[str, object]:
+    """Keep what the caller chose about input and output: the weights' digest does not hold it."""
+    used = {"mean": fmt.mean, "std": fmt.std, "input_size": fmt.size}
+    told: dict[str, object] = {name: list(used[name]) for name, value in given.items() if value is not None}
+    return told if output == "softmax" else told | {"output": output}
+
+
+def _try_out(classifier: Classifier, fmt: InputFormat) -> tuple[Tensor, list[ModuleOutput]]:
+    height, width = fmt.size
+    name = type(classifier.network).__name__
+    try:
+        scores, outputs = record_outputs(classifier, torch.full((1, 3, height, width), 0.5))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UserError(
+            f"{name} cannot take pixels (1, {fmt.channels}, {height}, {width}): {first_line(error)}."
+        ) from error
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise UserError(f"{name} must return scores (N, classes) for pixels (N, ...); it returns {shape}.")
+    return scores, outputs
+
+
+def _class_names(given: Sequence[str] | None, classes: int, preset: Preset | None) -> tuple[str, ...]:
+    if given is not None and len(given) != classes:
+        raise UserError(f"class_names has {len(given)} names, but the network has {classes} scores.")
+    if given is not None:
+        return tuple(map(str, given))
+    if preset is not None and len(preset.class_names) == classes:
+        return preset.class_names
+    return tuple(f"class {index}" for index in range(classes))
+
+
+def describe_module(network: nn.Module) -> list[str]:
+    """Say what the state of an own module means for its explanations."""
+    sentences = []
+    if network.training:
+        sentences.append("The network was in train mode; a copy in eval mode is explained, with dropout off.")
+    parameters = list(network.parameters())
+    if parameters and not any(p.requires_grad for p in parameters):
+        sentences.append("All weights are frozen; that is fine for explanations, only training needs them unfrozen.")
+    return sentences
+
+
+def _describe_outputs(scores: Tensor, outputs: Sequence[ModuleOutput], network: nn.Module) -> list[str]:
+    sentences = []
+    if not torch.isfinite(scores).all():
+        sentences.append("The scores of a plain grey picture are not finite; check the weights and the normalisation.")
+    elif (
+        scores.shape[1] > 1
+        and scores.min() >= 0
+        and torch.allclose(scores.sum(1), torch.ones(1, device=scores.device), atol=1e-4)
+    ):
+        sentences.append(
+            "The scores sum to 1, so the network seems to end in softmax; explain the scores before it instead."
+        )
+    reused = [o.name for o in outputs if o.calls > 1]
+    relus = [name for name in reused if isinstance(network.get_submodule(name), nn.ReLU)]
+    if relus:
+        sentences.append(
+            f"{len(relus)} ReLU module(s) run more than once per pass (first: {relus[0]}): "
+            "Grad-CAM is not touched by it; DeepLIFT, LRP and guided rules need a copy with one ReLU per call."
+        )
+    return sentences

@@ -1,0 +1,217 @@
+"""RunSpec: the small record that says how a result was made, the same in URL, command, notebook and file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from xai.errors import UserError
+from xai.io.files import write_atomic
+
+FORMAT = 1
+COMMANDS = {
+    "feature_maps": "feature-maps",
+    "filters": "filters",
+}  # every other method is run by `xai explain`
+MAX_BYTES = 1_000_000
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("torch", "torchvision", "numpy")}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """How one result was made.
+
+    Attributes:
+        model, weights: names to load again; weights is an official name, "file NAME", "own" or "untrained".
+        weights_digest: sha256 of parameters and buffers; empty in a link.
+        image: name of a sample or file, only a hint; empty where no image takes part.
+        image_digest: sha256 of shape and 8-bit RGB pixels; empty in a link.
+        resize: how the working pixels were made.
+        method: key of a method in METHODS, "feature_maps" or "filters".
+        target: class indices.
+        layer: name, several names (fused), or None.
+        params: all options of the method with their values.
+        seed, device, versions: the rest of what a run depends on.
+        model_options: what `load_model` was told beyond that: mean, std, input_size, output.
+        drawing: how the figure was drawn, as flags of the command; no part of the result.
+    """
+
+    model: str
+    method: str
+    weights: str = "default"
+    image: str = ""
+    resize: str = "center-crop"
+    target: tuple[int, ...] = ()
+    layer: str | tuple[str, ...] | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    device: str = "cpu"
+    weights_digest: str = ""
+    image_digest: str = ""
+    versions: Mapping[str, str] = field(default_factory=_versions)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    drawing: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Return the spec as JSON text."""
+        return json.dumps({"runspec": FORMAT, **asdict(self)}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a spec from JSON text.
+
+        Raises:
+            UserError: the text is no spec, or one of a later format.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"The spec is no valid JSON: {error}.") from error
+        if not isinstance(data, dict) or data.get("runspec") != FORMAT:
+            found = data.get("runspec") if isinstance(data, dict) else None
+            raise UserError(f"This is no RunSpec of format {FORMAT} (found {found!r}).")
+        known = {f.name: data[f.name] for f in fields(cls) if f.name in data}
+        for name in ("model", "method"):
+            if not isinstance(known.get(name), str):
+                raise UserError(f"The spec lacks '{name}'.")
+        return cls(**_checked(known))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the spec to a JSON file."""
+        write_atomic(path, self.to_json().encode())
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a spec from a JSON file.
+
+        Raises:
+            UserError: there is no such file, or it holds no spec.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise UserError(f"Spec file '{path}' does not exist.")
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"Spec file '{path}' is larger than {MAX_BYTES // 1000} kB.")
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise UserError(f"Spec file '{path}' is no text file.") from error
+
+    def layers(self) -> tuple[str, ...]:
+        """Return the layers as names: none, one, or several that are fused."""
+        return () if self.layer is None else (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
+
+    def to_query(self, defaults: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Return the query parameters of a link; options equal to `defaults` are left out."""
+        query = {"model": self.model, "weights": self.weights, "image": self.image, "method": self.method}
+        query |= {
+            "resize": self.resize,
+            "layer": ",".join(self.layers()),
+            "target": ",".join(map(str, self.target)),
+        }
+        query |= {"seed": str(self.seed) if self.seed else ""}
+        query |= {name: _text(value) for name, value in self._changed(defaults).items()}
+        return {name: text for name, text in query.items() if text}
+
+    @classmethod
+    def from_query(cls, query: Mapping[str, str]) -> Self:
+        """Read a spec from query parameters; unknown parameters become options of the method, still as texts."""
+        own = {f.name for f in fields(cls)}
+        layers = tuple(filter(None, query.get("layer", "").split(",")))
+        targets = query.get("target", "").split(",")
+        return cls(
+            model=query.get("model", ""),
+            weights=query.get("weights", "default"),
+            image=query.get("image", ""),
+            method=query.get("method", ""),
+            resize=query.get("resize", "center-crop"),
+            layer=(layers if len(layers) > 1 else layers[0]) if layers else None,
+            target=tuple(int(text) for text in targets if text.isdecimal()),
+            seed=int(query["seed"]) if query.get("seed", "").isdecimal() else 0,
+            params={name: text for name, text in query.items() if name not in own},
+        )
+
+    def to_command(self, defaults: Mapping[str, Any] | None = None) -> str:
+        """Return the shell command that makes the result again; options equal to `defaults` are left out."""
+        command = COMMANDS.get(self.method, "explain")
+        words = ["xai", command, *self._source_words()]
+        words += ["--method", self.method] if command == "explain" else []
+        words += [word for name in self.layers() for word in ("--layer", name)]
+        words += [word for index in self.target for word in ("--target", str(index))]
+        words += ["--resize", self.resize] if self.resize != "center-crop" else []
+        words += ["--seed", str(self.seed)] if self.seed else []
+        options = {**self.model_options, **self._changed(defaults), **self.drawing}
+        return shlex.join([*words, *(word for name, value in options.items() for word in _flag(name, value))])
+
+    def _source_words(self) -> list[str]:
+        words = ["--img", self.image] if self.image else []
+        return [*words, "--model", self.model, "--weights", self.weights_argument() or "none"]
+
+    def weights_argument(self) -> str | None:
+        """Return what `load_model` takes as weights: a name, a file name, or None for an untrained network."""
+        if self.weights == "untrained":
+            return None
+        return "default" if self.weights == "own" else self.weights.removeprefix("file ")
+
+    def to_cell(self, defaults: Mapping[str, Any] | None = None) -> str:
+        """Return Python lines for a notebook that make the result again."""
+        changed = "".join(f", {name}={value!r}" for name, value in self._changed(defaults).items())
+        told = "".join(f", {name}={value!r}" for name, value in self.model_options.items())
+        load = f"model = xai.load_model({self.model!r}, weights={self.weights_argument()!r}{told})"
+        picture = f"image = xai.load_image({self.image!r})"
+        layer = list(self.layers()) if len(self.layers()) > 1 else self.layer
+        target = list(self.target) if len(self.target) > 1 else next(iter(self.target), None)
+        if self.method == "filters":
+            return "\n".join(("import xai", "", load, f"xai.filters(model, layer={layer!r}{changed}).figure()"))
+        if self.method == "feature_maps":
+            aim = "" if target is None else f", target={target!r}"
+            call = f"xai.feature_maps(model, image, layer={layer!r}{aim}, resize={self.resize!r}{changed}).figure()"
+        else:
+            options = f"target={target!r}, layer={layer!r}, resize={self.resize!r}, seed={self.seed}{changed}"
+            call = f"xai.explain(model, image, {self.method!r}, {options}).figure()"
+        return "\n".join(("import xai", "", load, picture, call))
+
+    def _changed(self, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {name: value for name, value in self.params.items() if not defaults or defaults.get(name) != value}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _flag(name: str, value: object) -> list[str]:
+    """Write an option as the command line takes it."""
+    flag = {"output": "output-kind"}.get(name, name.replace("_", "-"))
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    joint = "x" if name == "input_size" else ","
+    return [f"--{flag}", joint.join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
+
+
+def _checked(known: dict[str, Any]) -> dict[str, Any]:
+    """Check the types of a spec read from a file, and turn lists into tuples."""
+    expected = {"target": list, "seed": int}
+    expected |= dict.fromkeys(("params", "versions", "model_options", "drawing"), dict)
+    expected |= dict.fromkeys(("weights", "image", "resize", "device", "weights_digest", "image_digest"), str)
+    for name, kind in expected.items():
+        if name in known and not isinstance(known[name], kind):
+            raise UserError(f"The spec's '{name}' must be a {kind.__name__}, not {known[name]!r}.")
+    if not all(isinstance(index, int) for index in known.get("target", [])):
+        raise UserError(f"The spec's 'target' must hold class indices, not {known['target']!r}.")
+    layer = known.get("layer")
+    if isinstance(layer, list):
+        known["layer"] = tuple(map(str, layer))
+    elif layer is not None and not isinstance(layer, str):
+        raise UserError(f"The spec's 'layer' must be a name or names, not {layer!r}.")
+    known["target"] = tuple(known.get("target", ()))
+    return known

@@ -1,0 +1,1 @@
+"""Streamlit helpers: everything the pages share; the only package that imports Streamlit."""

@@ -1,0 +1,144 @@
+"""What all sessions share: loaded networks, traces, explanations and pictures, each bounded, each keyed by digests."""
+
+import gc
+import os
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from threading import Condition
+from typing import Any, TypeVar
+
+import cachetools
+import streamlit as st
+
+from xai.errors import UserError, one_of
+from xai import Explanation, ImageTrace, explain, trace
+from xai.io.images import Image
+from xai.io.models import MODELS
+from xai.load import default_model, load_model
+from xai.model import UNTRAINED, Model
+
+MEGABYTE = 2**20
+TRACE_BYTES = int(os.environ.get("XAI_TRACE_MB", "1500")) * MEGABYTE
+EXPLANATION_BYTES = 128 * MEGABYTE
+PICTURE_BYTES = 128 * MEGABYTE
+
+Made = TypeVar("Made")
+
+
+def byte_bounded(limit: int, size: Callable[[Any], int]) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """Remember what a function made until the results together exceed a number of bytes; the oldest used go first.
+
+    The function is called with its key first, `f(key, *what_it_needs)`; only the key is looked at. Two sessions asking
+    for one missing key wait for one call.
+    """
+    return cachetools.cached(
+        cachetools.LRUCache(limit, getsizeof=size),
+        key=lambda key, *rest, **options: key,
+        condition=Condition(),
+    )
+
+
+def start_model() -> tuple[str, str]:
+    """Return the name and weights label that a fresh session opens with: those given at the start, else what is there."""
+    name = os.environ.get("XAI_MODEL")
+    if name is None:
+        name, weights = default_model()
+        return name, weights or UNTRAINED
+    if name not in MODELS:
+        raise one_of("model", name, MODELS)
+    return name, best_weights(name)
+
+
+def given_file(name: str) -> Path | None:
+    """Return the weights file that the app was started with, if it is meant for this network."""
+    given = os.environ.get("XAI_WEIGHTS", "")
+    is_file = given.endswith((".safetensors", ".pth", ".pt"))
+    return Path(given) if is_file and os.environ.get("XAI_MODEL") == name else None
+
+
+def weights_labels(name: str) -> tuple[str, ...]:
+    """List the weights offered for a network as labels: the file given at the start, official ones, untrained."""
+    file = given_file(name)
+    return (*((f"file {file.name}",) if file else ()), *MODELS[name].presets, UNTRAINED)
+
+
+def best_weights(name: str) -> str:
+    """Return the label of the weights to open a network with: what was given, else what is on disk, else untrained."""
+    given = os.environ.get("XAI_WEIGHTS") if os.environ.get("XAI_MODEL") == name else None
+    if given:
+        return weights_labels(name)[0] if given_file(name) else UNTRAINED if given.lower() == "none" else given
+    return next((preset.name for preset in MODELS[name].presets.values() if preset.on_disk), UNTRAINED)
+
+
+@st.cache_resource(max_entries=3, show_spinner="Loading the network ...")
+def network(name: str, weights: str) -> Model:
+    """Load a network once for all sessions.
+
+    Raises:
+        UserError: the weights are unknown, not on this computer, or do not fit.
+    """
+    if weights not in weights_labels(name):
+        raise one_of(f"weights for {name}", weights, weights_labels(name))
+    preset = MODELS[name].presets.get(weights)
+    if preset is not None and not preset.on_disk:
+        raise UserError(f"{name} {weights} is not on this computer.")
+    file = given_file(name)
+    source = str(file) if file and weights == f"file {file.name}" else None if weights == UNTRAINED else weights
+    model = load_model(name, weights=source)
+    settle()
+    return model
+
+
+def settle() -> None:
+    """Take everything loaded so far out of the garbage collector's sight.
+
+    Streamlit collects after every run; with torch, pandas and Matplotlib loaded that would stop all sessions for a
+    tenth of a second each time.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def warm_up() -> None:
+    """Import what the pages need and make the first view, so that nobody waits for it."""
+    import altair  # noqa: F401
+    import pandas  # noqa: F401
+    import plotly.graph_objects  # noqa: F401
+
+    from xai.io.images import load_image
+    from xai.io.samples import sample_names
+
+    try:
+        model = network(*start_model())
+        explain(image_trace(model, load_image(sample_names()[0])))
+    except UserError:
+        return  # the page says it
+    finally:
+        settle()
+
+
+def network_key(model: Model) -> Hashable:
+    """Name a network by what determines its results."""
+    return model.name, model.weights_digest
+
+
+def image_trace(model: Model, image: Image, resize: str = "center-crop") -> ImageTrace:
+    """Run a network on a picture once for all sessions and keep the result while there is room."""
+    return _traced((network_key(model), image.digest, resize), model, image, resize)
+
+
+@byte_bounded(TRACE_BYTES, lambda traced: traced.nbytes)
+def _traced(key: Hashable, model: Model, image: Image, resize: str) -> ImageTrace:
+    return trace(model, image, resize=resize)
+
+
+def explanation(traced: ImageTrace, method: str, **options: Any) -> Explanation:
+    """Explain a traced picture once; `options` are those of `xai.explain`, all of them hashable or dicts of such."""
+    flat = tuple(sorted((name, value) for name, value in options.items()))
+    key = (network_key(traced.model), traced.images[0].digest, traced.ready.resize, method, flat)
+    return _explained(key, traced, method, options)
+
+
+@byte_bounded(EXPLANATION_BYTES, lambda made: made.map.nbytes)
+def _explained(key: Hashable, traced: ImageTrace, method: str, options: dict[str, Any]) -> Explanation:
+    return explain(traced, method=method, **options)

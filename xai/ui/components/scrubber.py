@@ -1,0 +1,103 @@
+"""The channel scrubber: drag through the channels of a layer; frames are drawn in the browser, nothing is sent."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from xai.ui.components.assets import base64_text, data_uri, media_url, register
+
+_MOUNT = register("scrubber")
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """All channels of one layer in one grey picture, tile after tile, row by row.
+
+    Attributes:
+        png: 8-bit grey PNG; level 0..255 stands for low..high of the scale.
+        columns: tiles per row.
+        tile: width and height of one tile in pixels.
+        low, high: float (C,) smallest and largest value of each channel.
+        scale: the value range behind the levels where all channels share it, else None (each its own low..high).
+        zero: the grey level of the value zero (0 for one-sided channels).
+    """
+
+    png: bytes
+    columns: int
+    tile: tuple[int, int]
+    low: np.ndarray
+    high: np.ndarray
+    scale: tuple[float, float] | None
+    zero: int
+
+
+def scrubber(
+    sprite: Sprite,
+    *,
+    key: str,
+    label: str,
+    channel: int,
+    table: np.ndarray | None,
+    order: Sequence[int] | None = None,
+    order_name: str = "",
+    scores: Sequence[float] | None = None,
+    page: int = 64,
+    smooth: bool = False,
+    backdrop: bytes | None = None,
+    blend: float = 0.7,
+    noun: str = "channel",
+    on_move: Callable[[int], None] | None = None,
+) -> None:
+    """Show the scrubber.
+
+    Args:
+        sprite: the channels.
+        key: Streamlit key of this scrubber.
+        label: what is scrubbed through, said above the slider.
+        channel: the channel to stand on; wins over the browser's own when it changes.
+        table: uint8 (256, 3) colours of the grey levels; None where the sheet is in colour already.
+        order: channel numbers best first, or None for their own order.
+        order_name: what the order follows ("mean").
+        scores: float per channel, the number the order follows.
+        page: tiles shown at once in the sheet.
+        smooth: interpolate between the values of the enlarged channel.
+        backdrop: JPEG of the picture to lay the channel over, or None.
+        blend: opacity of the largest value over the backdrop, in [0, 1].
+        noun: what one tile is ("channel", "kernel").
+        on_move: called with the chosen channel when somebody lets go of the slider or clicks a tile.
+    """
+    data = {
+        "sprite": media_url(sprite.png, "image/png", f"{key}-sprite"),
+        "columns": sprite.columns,
+        "tile": list(sprite.tile),
+        "count": len(sprite.low),
+        "low": _short(sprite.low),
+        "high": _short(sprite.high),
+        "scale": list(sprite.scale) if sprite.scale else None,
+        "zero": sprite.zero,
+        "table": None if table is None else base64_text(table),
+        "order": None if order is None else [int(i) for i in order],
+        "order_name": order_name,
+        "scores": None if scores is None else _short(np.asarray(scores)),
+        "page": page,
+        "smooth": smooth,
+        "backdrop": data_uri(backdrop, "image/jpeg") if backdrop else None,
+        "blend": blend,
+        "label": label,
+        "noun": noun,
+        "index": int(channel),
+    }
+
+    def moved() -> None:
+        index = (st.session_state.get(key) or {}).get("index")
+        if on_move is not None and isinstance(index, int) and 0 <= index < len(sprite.low):
+            on_move(index)
+
+    _MOUNT(key=key, data=data, default={"index": int(channel)}, on_index_change=moved)
+
+
+def _short(values: np.ndarray) -> list[float]:
+    """Round to four significant digits: enough to read, and half the message."""
+    return [float(f"{value:.4g}") for value in np.asarray(values, dtype=np.float64)]

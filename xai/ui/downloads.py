@@ -1,0 +1,94 @@
+"""Take a result along: files, and the link, command and notebook cell that make it again."""
+
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import PIL.Image
+import streamlit as st
+
+from xai.io.images import Image
+from xai.registry import METHODS
+from xai.spec import RunSpec
+
+Bytes = Callable[[], bytes]
+MIME = {"png": "image/png", "npy": "application/octet-stream", "csv": "text/csv", "json": "application/json"}
+
+
+def npy(values: np.ndarray) -> bytes:
+    """Write an array as an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def report_zip(spec: RunSpec, image: Image) -> bytes:
+    """Pack the spec and the picture it speaks of, pixel for pixel, so that the digest holds."""
+    picture = io.BytesIO()
+    PIL.Image.fromarray(image.pixels).save(picture, "PNG")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("result.json", spec.to_json())
+        archive.writestr("picture.png", picture.getvalue())
+        archive.writestr("README.txt", "Make the result again: xai explain --spec result.json --img picture.png\n")
+    return packed.getvalue()
+
+
+def page_link(spec: RunSpec, view: Mapping[str, Any]) -> str:
+    """Write the address of this page with everything that makes up the view."""
+    base = (st.context.url or "").partition("?")[0]
+    query = spec.to_query(_defaults(spec)) | {name: str(value) for name, value in view.items()}
+    return f"{base}?{urlencode(query)}"
+
+
+def take_along(name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Mapping[str, Any], *, upload: Image | None) -> None:
+    """Show the downloads and the ways to make this view again.
+
+    Args:
+        name: beginning of the file names.
+        files: kind ("png", "npy", "csv") to what makes the file, called when somebody clicks.
+        spec: how the result was made.
+        view: what the page shows beyond the spec, as parameters of the address.
+        upload: the picture when it is the user's own, which no address can name.
+    """
+    with st.expander("Download, link, command, notebook cell", icon=":material/ios_share:"):
+        with st.container(horizontal=True):
+            for kind, make in files.items():
+                st.download_button(
+                    kind.upper(), make, f"{name}.{kind}", MIME[kind], icon=":material/download:", on_click="ignore",
+                    key=f"download-{name}-{kind}",
+                )  # fmt: skip
+            st.download_button(
+                "JSON", spec.to_json(), f"{name}.json", MIME["json"], icon=":material/description:", on_click="ignore",
+                help="How it was made: network, weights, picture, layer, class and options, with digests.",
+                key=f"download-{name}-json",
+            )  # fmt: skip
+            if upload is not None:
+                st.download_button(
+                    "ZIP", lambda: report_zip(spec, upload), f"{name}.zip", "application/zip", icon=":material/folder_zip:",
+                    on_click="ignore", help="The JSON together with your picture.", key=f"download-{name}-zip",
+                )  # fmt: skip
+        if upload is None:
+            st.caption("Link to exactly this view")
+            st.code(page_link(spec, view), language=None, wrap_lines=True)
+        else:
+            st.caption("Your picture is not part of any address, so there is no link to this view: take the ZIP instead.")
+        st.caption("Command")
+        st.code(spec.to_command(_defaults(spec)), language=None, wrap_lines=True)
+        st.caption("Notebook cell")
+        st.code(spec.to_cell(_defaults(spec)), language=None, wrap_lines=True)
+
+
+def _defaults(spec: RunSpec) -> dict[str, Any]:
+    method = METHODS.get(spec.method)
+    return {param.name: param.default for param in method.params} if method else {}
+
+
+def grid_csv(values: np.ndarray) -> bytes:
+    """Write a map (h, w) as rows of numbers."""
+    buffer = io.BytesIO()
+    np.savetxt(buffer, values, fmt="%.6g", delimiter=",")
+    return buffer.getvalue()

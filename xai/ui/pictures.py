@@ -1,0 +1,145 @@
+"""Pictures for the screen: the source at display size, overlays on it, and channels packed for the scrubber."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import PIL.Image
+
+from xai import ImageTrace
+from xai.figures import style
+from xai.figures.overlays import Box, draw_box, overlay, place_map
+from xai.figures.sheets import encode_jpeg, sprite_sheet
+from xai.io.images import Image
+from xai.ui.caching import PICTURE_BYTES, byte_bounded
+from xai.ui.components import Scale, Sprite, Stage
+
+LONGEST = 640  # display pixels of the longer side
+TILE = 112  # pixels of a channel in the sprite; larger maps are averaged down
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a map is drawn: colour map, largest opacity, and the share of the limit below which it is hidden."""
+
+    colormap: str | None = None
+    alpha: float = 0.6
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Display:
+    """A source picture at display size: uint8 (H, W, 3), the same as JPEG, and display pixels per source pixel."""
+
+    pixels: np.ndarray
+    jpeg: bytes
+    scale: float
+
+    def box(self, source: Box) -> Box:
+        """Carry a box from source pixels to display pixels."""
+        left, top, right, bottom = (edge * self.scale for edge in source)
+        return left, top, right, bottom
+
+
+def display(image: Image) -> Display:
+    """Bring a picture to display size, once."""
+    return _display(image.digest, image)
+
+
+@byte_bounded(PICTURE_BYTES // 2, lambda made: made.pixels.nbytes)
+def _display(key: Hashable, image: Image) -> Display:
+    scale = min(1.0, LONGEST / max(image.size)) if max(image.size) > LONGEST else max(1.0, 320 / max(image.size))
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    pixels = np.asarray(image.to_pil().resize((width, height), PIL.Image.Resampling.LANCZOS))
+    return Display(pixels, encode_jpeg(pixels, 90), width / image.width)
+
+
+def stage(image: Image, box: Box) -> Stage:
+    """Say where the pictures of one view lie on their source."""
+    height, width = display(image).pixels.shape[:2]
+    return Stage((width, height), (0, 0, image.width, image.height), box)
+
+
+def framed(image: Image, box: Box) -> bytes:
+    """Show the picture with the outline of what the network sees, as JPEG."""
+    shown = display(image)
+    return encode_jpeg(draw_box(shown.pixels, shown.box(box)), 90)
+
+
+def overlaid(
+    image: Image, values: np.ndarray, box: Box, drawing: Drawing, *, limit: float | None = None, signed: bool = False
+) -> bytes:
+    """Lay a map over the picture, as JPEG.
+
+    Args:
+        image: the source.
+        values: float (h, w), covering `box`.
+        box: part of the source, in its pixels.
+        drawing: colours and opacity.
+        limit: end of the colour scale; pictures that are compared take one.
+        signed: whether both signs are shown.
+    """
+    shown = display(image)
+    height, width = shown.pixels.shape[:2]
+    where = shown.box(box)
+    if limit is None:
+        limit = style.value_limit(values, signed=signed)
+    painted = overlay(
+        shown.pixels,
+        place_map(values, (width, height), where),
+        signed=signed,
+        limit=limit,
+        alpha=drawing.alpha,
+        colormap=drawing.colormap,
+        threshold=drawing.threshold,
+        box=where,
+    )
+    return encode_jpeg(painted)
+
+
+def colour_scale(drawing: Drawing, limit: float, *, signed: bool, unit: str = "") -> Scale:
+    """The colour bar that belongs to an overlay."""
+    table = style.colormap_table(style.find_colormap(drawing.colormap, signed=signed))
+    return Scale(table, -limit if signed else 0.0, limit, unit)
+
+
+def pack_channels(maps: np.ndarray, low: np.ndarray, high: np.ndarray, *, shared: bool) -> Sprite:
+    """Pack the channels of a layer into one grey sheet.
+
+    Args:
+        maps: float (C, h, w), any range.
+        low, high: float (C,), smallest and largest value of each.
+        shared: one scale for all channels; else each runs to its own largest |value|.
+    """
+    signed = bool(low.min() < 0)
+    ends = np.maximum(np.abs(low), np.abs(high)) if signed else np.maximum(high, 0)
+    end = float(ends.max()) or 1.0
+    divisor = np.full(len(maps), end) if shared else np.where(ends > 0, ends, 1)
+    shares = maps / divisor[:, None, None].astype(np.float32)
+    if signed:
+        shares = (shares + 1) / 2  # -1..1 -> 0..1: zero becomes the middle grey
+    packed = sprite_sheet(shares, min(TILE, max(maps.shape[1:])), limit=1.0, colormap="gray")
+    return Sprite(
+        png=packed.png,
+        columns=packed.columns,
+        tile=(packed.tile_width, packed.tile_height),
+        low=low,
+        high=high,
+        scale=((-end if signed else 0.0), end) if shared else None,
+        zero=127 if signed else 0,
+    )
+
+
+def level_colours(colormap: str | None, *, signed: bool) -> np.ndarray:
+    """The colours of a sheet's 256 grey levels, uint8 (256, 3); level 127 of a signed sheet is exactly neutral."""
+    table = style.colormap_table(style.find_colormap(colormap, signed=signed))
+    return table[np.minimum(np.arange(256) + 1, 255)] if signed else table
+
+
+def working_jpeg(traced: ImageTrace) -> bytes:
+    """The working pixels of a traced picture, as the network gets them before normalisation, enlarged as JPEG."""
+    pixels = traced.pixels[0].detach().permute(1, 2, 0).mul(255).round().byte().cpu().numpy()  # (3, h, w) -> (h, w, 3)
+    height, width = pixels.shape[:2]
+    times = max(1, 448 // max(height, width))
+    picture = PIL.Image.fromarray(pixels).resize((width * times, height * times), PIL.Image.Resampling.BICUBIC)
+    return encode_jpeg(np.asarray(picture), 90)

@@ -1,0 +1,72 @@
+"""What a view consists of, as names in the session and in the address: adopt a link, keep widgets valid."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+import streamlit as st
+
+from xai.errors import UserError
+
+KNOWN_PAGES = "_pages"  # page names to the pages of the frame; absent where a page runs alone
+NOTICES = "_notices"
+_ADOPTED = "_adopted"
+Reader = Callable[[str], Any]
+"""Turns the text of a link into a widget's value; raises UserError with the sentence to show."""
+
+
+def adopt(key: str, read: Reader, write: Callable[[Any], str] = str) -> None:
+    """Take one value from the link this session was opened with, before its widget is made.
+
+    Bound widgets read their own spelling by themselves. A link made from a RunSpec spells some values differently (a
+    class as its index), and a value that does not exist would be dropped in silence: here it becomes a sentence.
+
+    Args:
+        key: of the widget and of the parameter in the address.
+        read: text to value.
+        write: value to the widget's own spelling.
+    """
+    done = st.session_state.setdefault(_ADOPTED, set())
+    if key in done:
+        return
+    done.add(key)
+    text = st.query_params.get(key)
+    if not text:
+        return
+    try:
+        value = read(text)
+    except UserError as error:
+        notices = st.session_state.setdefault(NOTICES, [])
+        notices.append(f"The link cannot be followed in one point. {error}")
+        del st.query_params[key]
+        return
+    st.session_state[key] = value
+    if write(value) != text:
+        st.query_params[key] = write(value)
+
+
+def show_notices() -> None:
+    """Show once what could not be taken from the link."""
+    for sentence in st.session_state.pop(NOTICES, []):
+        st.warning(sentence, icon=":material/link_off:")
+
+
+def start_with(key: str, value: Any) -> None:
+    """Give a widget about to be made its first value; an address that names one wins, and so does a later choice.
+
+    Widgets whose value is also set by the program take it this way and not as their own default, which Streamlit warns
+    about.
+    """
+    st.session_state.setdefault(key, value)
+
+
+def clamp(key: str, low: int, high: int) -> None:
+    """Bring a number into a new range before its slider is made, which would otherwise fall back to its default."""
+    if key in st.session_state:
+        st.session_state[key] = min(max(st.session_state[key], low), high)
+
+
+def keep_valid(key: str, options: Collection[Any], fallback: Any) -> None:
+    """Replace a choice that the widget about to be made does not offer, and make the first one."""
+    if st.session_state.get(key, fallback) not in options:
+        st.session_state[key] = fallback
+    start_with(key, fallback)
