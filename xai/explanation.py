@@ -62,6 +62,10 @@ class Explanation:
     image: Image
     spec: RunSpec
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Explanation:
+        """Return itself, as it never changes; pandas copies what lies in a table's attrs."""
+        return self
+
     def source_map(self) -> np.ndarray:
         """Return the map on the source picture's own pixels: float32 (K, H, W), 0 outside the box."""
         from xai.figures.overlays import place_map
@@ -208,9 +212,13 @@ def compare(
     """
     import pandas as pd
 
-    source = (
-        model if isinstance(model, ImageTrace) else trace(model, image, resize=options.pop("resize", "center-crop"))
-    )
+    if isinstance(model, ImageTrace):
+        check_trace(model, image)
+        source = model
+    else:
+        source = trace(model, image, resize=options.pop("resize", "center-crop"))
+    if isinstance(methods, str):
+        methods = (methods,)
     names = [m.key for m in METHODS.values() if m.supports(source.model) is None] if methods is None else list(methods)
     explanations = [explain(source, method=name, **options) for name in names]
     rows = [

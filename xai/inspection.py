@@ -76,7 +76,7 @@ class FeatureMaps:
         from xai.figures.grids import map_grid
 
         chosen = self.order[:count]
-        options.setdefault("suptitle", f"{self.layer.label} · first {len(chosen)} by {self.sort} · {self.spec.model}")
+        options.setdefault("suptitle", f"{self.layer.label} · first {len(chosen)} by {self.sort} · {self.spec.title}")
         titles = [str(channel) for channel in chosen]
         return map_grid(self.maps[chosen], titles, signed=self.signed, **options)
 
@@ -185,7 +185,7 @@ class Filters:
             "channel": "one input channel",
         }[self.shown]
         chosen = self.kernels[:count]
-        title = f"{self.layer_name} · {len(chosen)} of {len(self.weight)} filters {size}, {what} · {self.spec.model}"
+        title = f"{self.layer_name} · {len(chosen)} of {len(self.weight)} filters {size}, {what} · {self.spec.title}"
         options.setdefault("suptitle", title)
         return kernel_grid(chosen, [str(index) for index in range(len(chosen))], **options)
 

@@ -32,6 +32,7 @@ OUTPUTS = ("softmax", "sigmoid")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
+@torch.inference_mode(False)  # the weights of a network made in inference mode allow no gradients, ever
 def load_model(
     source: str | nn.Module | Callable[[], nn.Module],
     *,
@@ -42,14 +43,14 @@ def load_model(
     class_names: Sequence[str] | None = None,
     output: str = "softmax",
     reshape: Callable[[Tensor], Tensor] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     on_progress: DownloadProgress | None = None,
 ) -> Model:
     """Load a classifier by name, or take one's own.
 
     Args:
-        source: a name in `MODELS`, a module (it is copied and never touched), a function that builds one, or
-            "package.module:function".
+        source: a name in `MODELS`, a module (it is copied and never touched), a function that builds one (what it
+            returns is frozen and belongs to the model from then on), or "package.module:function".
         weights: "default" (official weights; for an own network: as it is), the name of official weights, the path of
             a .safetensors or .pth state dict, or None or "none" for an untrained network. Official weights are
             downloaded once.
@@ -66,11 +67,12 @@ def load_model(
     """
     if output not in OUTPUTS:
         raise one_of("output", output, OUTPUTS)
+    place = _device(device)
     name, network, label, preset = _build(source, None if weights == "none" else weights, on_progress)
     fmt = _input_format(network, preset, mean, std, input_size)
-    sentences = [] if isinstance(source, str) and source in MODELS else describe_module(network)
-    network = network.to(_device(device)).to(memory_format=torch.channels_last)
-    classifier = Classifier(network, fmt.mean, fmt.std, channels=fmt.channels, reshape=reshape).to(_device(device))
+    sentences = describe_module(network) if isinstance(source, nn.Module) else []
+    network = network.to(place).to(memory_format=torch.channels_last)
+    classifier = Classifier(network, fmt.mean, fmt.std, channels=fmt.channels, reshape=reshape).to(place)
     scores, outputs = _try_out(classifier, fmt)
     names = _class_names(class_names, scores.shape[1], preset)
     layers = discover_layers(network, outputs, len(names))
@@ -86,7 +88,7 @@ def load_model(
         all_layers=MappingProxyType(layers),
         default_layer=propose_layer(layers),
         weights_digest=weights_digest(network),
-        notes=(*sentences, *_describe_outputs(scores, outputs, network)),
+        notes=(*sentences, *_describe_outputs(scores, outputs, network, output)),
         options=_told(fmt, {"mean": mean, "std": std, "input_size": input_size}, output),
     )
 
@@ -146,10 +148,15 @@ def _own_network(source: str | nn.Module | Callable[[], nn.Module]) -> tuple[str
                 f"{type(source).__name__} cannot be copied ({first_line(error)}); give a function that builds it."
             ) from error
     factory = _find_factory(source) if isinstance(source, str) else source
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise UserError(f"{source!r} is no model: give a name, a torch.nn.Module, or a function that builds one.")
     name = source if isinstance(source, str) else getattr(source, "__name__", "own network")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = factory()
+        try:
+            network = factory()
+        except Exception as error:  # somebody's own code may raise anything
+            raise UserError(f"{name} failed with {type(error).__name__}: {first_line(error)}.") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} returned {type(network).__name__}, not a torch.nn.Module.")
     return name, network
@@ -159,13 +166,14 @@ def _find_factory(source: str) -> Callable[[], nn.Module]:
     module_name, _, attribute = source.partition(":")
     try:
         return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # importing runs somebody's own code
         raise UserError(
             f"Model '{source}' cannot be imported: {first_line(error)}; write it as package.module:function."
         ) from error
 
 
-def _device(device: str) -> torch.device:
+def _device(device: str | torch.device) -> torch.device:
+    device = str(device)
     if device not in DEVICES and not device.startswith("cuda:"):
         raise one_of("device", device, DEVICES)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -188,14 +196,15 @@ def _input_format(
     if first is not None and first.in_channels == 1:
         fmt = replace(fmt, channels=1, mean=(0.5,), std=(0.5,))
     if mean is not None or std is not None:
-        fmt = replace(fmt, mean=tuple(mean or fmt.mean), std=tuple(std or fmt.std))
+        mean, std = (fmt.mean if mean is None else mean), (fmt.std if std is None else std)
+        fmt = replace(fmt, mean=tuple(map(float, mean)), std=tuple(map(float, std)))
     if {len(fmt.mean), len(fmt.std)} != {fmt.channels} or min(fmt.std) <= 0:
         raise UserError(
             f"mean and std must each have {fmt.channels} value(s), std above 0; got mean {fmt.mean}, std {fmt.std}."
         )
     if input_size is not None:
         height, width = (input_size, input_size) if isinstance(input_size, int) else input_size
-        fmt = replace(fmt, size=(height, width), resize=round(min(height, width) * fmt.resize / min(fmt.size)))
+        fmt = replace(fmt, size=(height, width), resize=round(max(height, width) * fmt.resize / max(fmt.size)))
     return fmt
 
 
@@ -211,7 +220,7 @@ def _try_out(classifier: Classifier, fmt: InputFormat) -> tuple[Tensor, list[Mod
     name = type(classifier.network).__name__
     try:
         scores, outputs = record_outputs(classifier, torch.full((1, 3, height, width), 0.5))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         raise UserError(
             f"{name} cannot take pixels (1, {fmt.channels}, {height}, {width}): {first_line(error)}."
         ) from error
@@ -234,7 +243,7 @@ def _class_names(given: Sequence[str] | None, classes: int, preset: Preset | Non
 def describe_module(network: nn.Module) -> list[str]:
     """Say what the state of an own module means for its explanations."""
     sentences = []
-    if network.training:
+    if any(module.training for module in network.modules()):
         sentences.append("The network was in train mode; a copy in eval mode is explained, with dropout off.")
     parameters = list(network.parameters())
     if parameters and not any(p.requires_grad for p in parameters):
@@ -242,8 +251,10 @@ def describe_module(network: nn.Module) -> list[str]:
     return sentences
 
 
-def _describe_outputs(scores: Tensor, outputs: Sequence[ModuleOutput], network: nn.Module) -> list[str]:
+def _describe_outputs(scores: Tensor, outputs: Sequence[ModuleOutput], network: nn.Module, output: str) -> list[str]:
     sentences = []
+    if scores.shape[1] == 1 and output == "softmax":
+        sentences.append("The network has one score, whose softmax is always 100 %; load it with output 'sigmoid'.")
     if not torch.isfinite(scores).all():
         sentences.append("The scores of a plain grey picture are not finite; check the weights and the normalisation.")
     elif (

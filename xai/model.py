@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,10 +114,11 @@ class Model:
             UserError: there is no such class, or several have the name; the sentence gives close names or the indices.
         """
         last = len(self.class_names) - 1
-        if isinstance(target, int) or target.strip().isdecimal():
-            if not 0 <= int(target) <= last:
-                raise UserError(f"Unknown class {target}; {self.name} has classes 0 to {last}.")
-            return int(target)
+        if not isinstance(target, str) or target.strip().isdecimal():
+            index = _as_index(target)
+            if not 0 <= index <= last:
+                raise UserError(f"Unknown class {str(target)[:20]}; {self.name} has classes 0 to {last}.")
+            return index
         wanted = " ".join(target.lower().replace("_", " ").split())
         found = [i for i, name in enumerate(self.class_names) if name.lower().replace("_", " ") == wanted]
         if not found:
@@ -153,3 +155,11 @@ class Model:
         return UserError(
             f"Unknown class '{target}'; give an index from 0 to {last} or a name such as '{self.class_names[0]}'."
         )
+
+
+def _as_index(target: object) -> int:
+    """Return a class index given as digits or as an integer of any kind, NumPy's and torch's too."""
+    try:
+        return int(target.strip()[:20]) if isinstance(target, str) else operator.index(target)  # type: ignore[arg-type]
+    except TypeError:
+        raise UserError(f"A class is given by index or name, not {target!r}.") from None

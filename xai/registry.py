@@ -52,7 +52,9 @@ class Param:
         below = self.low is not None and converted < self.low
         above = self.high is not None and converted > self.high
         if below or above or converted != converted:
-            raise UserError(f"Option {self.name} must lie between {self.low} and {self.high}, not {value}.")
+            bounds = {"at least": self.low, "at most": self.high}
+            wanted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
+            raise UserError(f"Option {self.name} must be {wanted or 'a number'}, not {value}.")
         return converted
 
 
@@ -189,7 +191,7 @@ def find_method(name: str) -> Method:
     Raises:
         UserError: there is none; the sentence lists the valid keys.
     """
-    wanted = name.strip().lower()
+    wanted = str(name).strip().lower()
     for method in METHODS.values():
         if wanted in (method.key, method.key.replace("_", "-"), *method.aliases):
             return method

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -61,6 +62,11 @@ class RunSpec:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     drawing: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """Network and weights for headings, as `Model.title` has it."""
+        return f"{self.model} (untrained)" if self.weights == "untrained" else f"{self.model} · {self.weights}"
+
     def to_json(self) -> str:
         """Return the spec as JSON text."""
         return json.dumps({"runspec": FORMAT, **asdict(self)}, indent=2) + "\n"
@@ -74,7 +80,7 @@ class RunSpec:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # also a number of thousands of digits, or endless brackets
             raise UserError(f"The spec is no valid JSON: {error}.") from error
         if not isinstance(data, dict) or data.get("runspec") != FORMAT:
             found = data.get("runspec") if isinstance(data, dict) else None
@@ -136,8 +142,8 @@ class RunSpec:
             method=query.get("method", ""),
             resize=query.get("resize", "center-crop"),
             layer=(layers if len(layers) > 1 else layers[0]) if layers else None,
-            target=tuple(int(text) for text in targets if text.isdecimal()),
-            seed=int(query["seed"]) if query.get("seed", "").isdecimal() else 0,
+            target=_integers(targets),
+            seed=next(iter(_integers([query.get("seed", "")])), 0),
             params={name: text for name, text in query.items() if name not in own},
         )
 
@@ -183,6 +189,11 @@ class RunSpec:
 
     def _changed(self, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
         return {name: value for name, value in self.params.items() if not defaults or defaults.get(name) != value}
+
+
+def _integers(texts: Iterable[str]) -> tuple[int, ...]:
+    """Return the texts that are whole numbers of a sensible length, as numbers."""
+    return tuple(int(text) for text in texts if re.fullmatch("-?[0-9]{1,18}", text))
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from xai.compute.trace import Trace, score_pixels, trace_pixels
 from xai.errors import UserError
 from xai.io.geometry import Prepared
@@ -51,6 +53,8 @@ def trace(
     """
     images = tuple(load_image(each) for each in (image if isinstance(image, (list, tuple)) else (image,)))
     everything = layers is None and len(images) == 1
+    if isinstance(layers, str):
+        layers = (layers,)
     if layers is None:
         layers = model.layers() if everything else (model.default_layer,)
     names = [model.layer(name).name for name in layers]
@@ -68,13 +72,13 @@ def trace_ready(
     """Trace working pixels that are already made; the layers must exist."""
     try:
         traced = trace_pixels(model.classifier, ready.pixels, layers, input_gradient=input_gradient)
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise _refused(model, ready, error) from error
     kept = {field.name: getattr(traced, field.name) for field in fields(Trace)}
     return ImageTrace(**kept, model=model, images=images, ready=ready)
 
 
-def _refused(model: Model, ready: Prepared, error: RuntimeError) -> Exception:
+def _refused(model: Model, ready: Prepared, error: Exception) -> Exception:
     height, width = ready.pixels.shape[2:]
     if (height, width) == model.input_size:
         return error
@@ -94,12 +98,13 @@ def predict(
     if k < 1:
         raise UserError(f"k must be at least 1, not {k}.")
     if isinstance(source, ImageTrace):
+        check_trace(source, image)
         model, scores = source.model, source.scores.detach()
     else:
         model, ready = source, source.prepare(load_image(image), resize)
         try:
             scores = score_pixels(model.classifier, ready.pixels)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             raise _refused(model, ready, error) from error
     best = model.probabilities(scores)[0].cpu().topk(min(k, len(model.class_names)))
     return [(model.class_label(i), p, i) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
@@ -109,7 +114,7 @@ def check_trace(traced: ImageTrace, image: Picture) -> None:
     """Refuse a trace of several pictures, or of another picture than the one given."""
     if len(traced.images) != 1:
         raise UserError(
-            f"explain takes the trace of one picture, this one holds {len(traced.images)}; use explain_batch."
+            f"This trace holds {len(traced.images)} pictures; trace one, or explain several with explain_batch."
         )
     if image is not None and load_image(image).digest != traced.images[0].digest:
         raise UserError("The trace was made from another picture; leave `image` out or trace this one.")
@@ -119,7 +124,7 @@ def find_targets(traced: ImageTrace, target: Target) -> tuple[int, ...]:
     """Return class indices for indices, names or None (the predicted class)."""
     if target is None:
         return (int(traced.scores[0].argmax()),)
-    wanted = [target] if isinstance(target, (int, str)) else list(target)
+    wanted: list[Any] = list(target) if np.ndim(target) else [target]  # type: ignore[arg-type]
     if not wanted:
         raise UserError(
             "target is empty; give a class index, a name, several of them, or None for the predicted class."

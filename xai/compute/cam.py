@@ -148,7 +148,7 @@ def _principal_component(weights: Tensor, activation: Tensor) -> Tensor:
     places = weighted.flatten(2).transpose(1, 2)  # (k, C, h, w) -> (k, h*w, C)
     centred = places - places.mean(1, keepdim=True)
     _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    projected = (places @ directions[:, 0, :, None])[..., 0]  # (k, h*w)
+    projected = (centred @ directions[:, 0, :, None])[..., 0]  # (k, h*w)
     strongest = projected.gather(1, projected.abs().argmax(1, keepdim=True))
     projected = projected * torch.where(strongest < 0, -1.0, 1.0)
     return projected.unflatten(1, weighted.shape[2:])

@@ -14,6 +14,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from xai.errors import UserError
 
 GRADIENT_BYTES = 16 * 2**20  # several targets are taken in chunks of about this size: more no longer fits caches
+PIXELS = ""  # stands for the pixels where a layer is named
 
 
 class Classifier(nn.Module):
@@ -47,8 +48,10 @@ class Classifier(nn.Module):
         self.network = network.requires_grad_(False).eval()
         self.channels = channels
         self.reshape = reshape
-        self.rewritten: frozenset[str] = frozenset()  # layers whose output later code writes over ...
-        self.handed_on: frozenset[str] = frozenset()  # ... and of these the ones whose output is their own input
+        self.rewritten: frozenset[str] = frozenset()  # layers whose output later code writes over
+        # A layer that works in place or hands on its input (dropout) shares memory with code that it does not know:
+        # the graph must start where that memory was made. Name -> those layers, or PIXELS.
+        self.starts: Mapping[str, frozenset[str]] = {}
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.register_buffer("luma", torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1))
@@ -75,8 +78,10 @@ class _Capture:
     rewritten: Collection[str]
     outputs: dict[str, Tensor] = field(default_factory=dict)
     edges: dict[str, GradientEdge | None] = field(default_factory=dict)
-    watched: list[tuple[str, Tensor, int, bool]] = field(default_factory=list)  # name, value, version, handed on
+    watched: list[tuple[str, Tensor, int]] = field(default_factory=list)  # name, value, its version
     calls: dict[str, int] = field(default_factory=dict)
+    makers: dict[int, str] = field(default_factory=dict)  # address -> the layer that made it, if all are kept
+    starts: dict[str, frozenset[str]] = field(default_factory=dict)
     storages: dict[int, int] = field(default_factory=dict)  # address -> bytes, of all that the graph holds
 
     def hold(self, output: Tensor) -> None:
@@ -96,14 +101,18 @@ def _keep_output(name: str, module: nn.Module, inputs: tuple[object, ...], outpu
         if output.requires_grad:
             capture.hold(output)
         return None
+    shares = any(isinstance(each, Tensor) and _address(each) == _address(output) for each in inputs)
+    if capture.wanted is None:
+        _note_maker(capture, name, shares, _address(output))
     value, replacement = output, None
     if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
-        value = output = output.detach().requires_grad_()  # the graph starts at the first kept layer
-        replacement = output.clone() if name in capture.rewritten else output
+        if shares:
+            capture.starts[name] = frozenset({PIXELS})
+        value = output = output.detach().requires_grad_()  # the graph starts at the first kept layer,
+        replacement = output.clone()  # and what follows may write in place
     elif name in capture.rewritten:
         value = output.detach().clone()  # the output itself goes on, to be written over
-    handed_on = any(isinstance(each, Tensor) and _same_memory(each, output) for each in inputs)
-    capture.watched.append((name, value, value._version, handed_on))
+    capture.watched.append((name, value, value._version))
     capture.outputs[name] = value
     capture.edges[name] = get_gradient_edge(output) if output.requires_grad else None  # as it is before any writing
     capture.calls[name] = capture.calls.get(name, 0) + 1
@@ -111,8 +120,16 @@ def _keep_output(name: str, module: nn.Module, inputs: tuple[object, ...], outpu
     return replacement
 
 
-def _same_memory(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+def _address(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def _note_maker(capture: _Capture, name: str, shares: bool, address: int) -> None:
+    if shares:
+        maker = capture.makers.get(address, PIXELS)
+        capture.starts[name] = capture.starts.get(name, frozenset()) | {maker}
+    else:
+        capture.makers.setdefault(address, name)
 
 
 def _run(classifier: Classifier, pixels: Tensor, capture: _Capture) -> Tensor:
@@ -123,12 +140,13 @@ def _run(classifier: Classifier, pixels: Tensor, capture: _Capture) -> Tensor:
         _open_capture.reset(token)
 
 
-def _note_written_over(classifier: Classifier, capture: _Capture) -> set[str]:
-    """Remember the layers whose output was written over after it was kept; return their names."""
-    found = {name: handed_on for name, value, version, handed_on in capture.watched if value._version != version}
-    classifier.rewritten |= found.keys()
-    classifier.handed_on |= {name for name, handed_on in found.items() if handed_on}
-    return set(found)
+def _learn(classifier: Classifier, capture: _Capture) -> bool:
+    """Remember what a pass showed about shared memory; return whether it was news: then the pass must run again."""
+    rewritten = {name for name, value, version in capture.watched if value._version != version}
+    starts = {**classifier.starts, **capture.starts}
+    news = not rewritten <= classifier.rewritten or starts != classifier.starts
+    classifier.rewritten, classifier.starts = classifier.rewritten | rewritten, starts
+    return news
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +200,8 @@ class Trace:
         for start in range(0, len(targets), size):
             rows = self._one_hot(targets[start : start + size])  # (k, classes)
             if len(rows) > 1:
-                yield self._as_map(self._backward(layer, rows[:, None]).flatten(0, 1))  # (k, 1, C, h, w) -> (k, C, h, w)
+                gradient = self._backward(layer, rows[:, None])  # (k, 1, C, h, w)
+                yield self._as_map(gradient.flatten(0, 1))
             else:
                 yield self._as_map(self._backward(layer, rows))
 
@@ -229,13 +248,15 @@ def trace_pixels(
     with torch.inference_mode(False), torch.enable_grad():
         pixels = pixels.detach().to(classifier.mean.device)
         while True:
-            if (input_gradient or not classifier.handed_on.isdisjoint(layers)) and not pixels.requires_grad:
+            starts = {PIXELS} if input_gradient else set().union(*(classifier.starts.get(name, ()) for name in layers))
+            if PIXELS in starts and not pixels.requires_grad:
                 pixels = pixels.clone().requires_grad_()
-            capture = _Capture(frozenset(layers), classifier.rewritten)
+            capture = _Capture({*layers, *starts}, classifier.rewritten)
             scores = _run(classifier, pixels, capture)
-            if not _note_written_over(classifier, capture):
+            if not _learn(classifier, capture):
                 break
-    return Trace(classifier, pixels, scores, capture.outputs, capture.edges, sum(capture.storages.values()))
+    outputs = {name: output for name, output in capture.outputs.items() if name in layers}
+    return Trace(classifier, pixels, scores, outputs, capture.edges, sum(capture.storages.values()))
 
 
 def score_pixels(classifier: Classifier, pixels: Tensor) -> Tensor:
@@ -262,9 +283,9 @@ def record_outputs(classifier: Classifier, pixels: Tensor) -> tuple[Tensor, list
     with torch.inference_mode(False), torch.no_grad():
         capture = _Capture(None, frozenset())
         scores = _run(classifier, pixels.to(classifier.mean.device), capture)
-    written_over = _note_written_over(classifier, capture)
+    _learn(classifier, capture)
     records = []
     for name, output in capture.outputs.items():
         shown = output if classifier.reshape is None or output.ndim != 3 else classifier.reshape(output)
-        records.append(ModuleOutput(name, tuple(shown.shape), capture.calls[name], name in written_over))
+        records.append(ModuleOutput(name, tuple(shown.shape), capture.calls[name], name in classifier.rewritten))
     return scores, records

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai.errors import UserError, one_of
 from xai.io.images import Image
 
 RESIZE_MODES = ("center-crop", "squash", "keep")
+FILTERS = {name: PIL.Image.Resampling[name.upper()] for name in ("bilinear", "bicubic", "nearest")}
+LARGEST_RESIZED = 4_000_000  # pixels of a whole picture before the crop
 KEEP_LIMIT = 4_000_000  # pixels; a network needs several kilobytes of memory for each
 Box = tuple[float, float, float, float]
 
@@ -65,6 +68,8 @@ def prepare_images(images: Sequence[Image], fmt: InputFormat, resize: str = "cen
     Raises:
         UserError: unknown `resize`; with "keep", a picture over 4 megapixels or pictures of different sizes.
     """
+    if not images:
+        raise UserError("The list of pictures is empty; give at least one.")
     if resize not in RESIZE_MODES:
         raise one_of("resize", resize, RESIZE_MODES)
     if resize == "keep":
@@ -90,34 +95,29 @@ def _check_keep(images: Sequence[Image]) -> None:
 def _prepare(image: Image, fmt: InputFormat, resize: str) -> tuple[Tensor, Box]:
     box = (0.0, 0.0, float(image.width), float(image.height))
     pixels = image.pixels
-    if resize != "keep":
-        if resize == "center-crop":
-            box = crop_box(image.width, image.height, fmt)
+    if resize == "center-crop":
+        pixels, box = _center_crop(image, fmt)
+    elif resize == "squash":
         height, width = fmt.size
-        filters = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "nearest": "NEAREST"}
-        method = PIL.Image.Resampling[filters[fmt.interpolation]]
-        pixels = np.asarray(image.to_pil().resize((width, height), method, box=_inside(box, image)))
-    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(
-        2, 0, 1
-    ).contiguous(), box  # (H, W, 3) -> (3, h, w)
+        pixels = np.asarray(image.to_pil().resize((width, height), FILTERS[fmt.interpolation]))
+    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1).contiguous(), box  # -> (3, h, w)
 
 
-def crop_box(width: int, height: int, fmt: InputFormat) -> Box:
-    """Return the part of a picture that torchvision's resize and centre crop keep, in source pixels.
-
-    Resizing just this box gives the same pixels as resizing the whole picture and cropping, without ever making a very
-    wide picture large. A crop that is larger than the resized picture shows the whole shorter side.
-    """
-    resized_width = fmt.resize if width <= height else int(fmt.resize * width / height)
-    resized_height = fmt.resize if height <= width else int(fmt.resize * height / width)
-    crop_height, crop_width = (min(fmt.size[0], resized_height), min(fmt.size[1], resized_width))
-    left = round((resized_width - crop_width) / 2)
-    top = round((resized_height - crop_height) / 2)
-    x, y = width / resized_width, height / resized_height
-    return (left * x, top * y, (left + crop_width) * x, (top + crop_height) * y)
-
-
-def _inside(box: Box, image: Image) -> Box:
-    """Keep rounding errors from putting the box outside the picture, which Pillow refuses."""
-    left, top, right, bottom = box
-    return max(left, 0.0), max(top, 0.0), min(right, image.width), min(bottom, image.height)
+def _center_crop(image: Image, fmt: InputFormat) -> tuple[NDArray[np.uint8], Box]:
+    """Do what torchvision's resize and centre crop do; a crop larger than the resized picture is stretched to it."""
+    height, width = fmt.size
+    shorter = min(image.size)
+    across, down = (fmt.resize if side == shorter else int(fmt.resize * side / shorter) for side in image.size)
+    crop_width, crop_height = min(width, across), min(height, down)
+    left, top = round((across - crop_width) / 2), round((down - crop_height) / 2)
+    crop = (left, top, left + crop_width, top + crop_height)
+    x, y = image.width / across, image.height / down
+    box = (crop[0] * x, crop[1] * y, min(crop[2] * x, image.width), min(crop[3] * y, image.height))
+    method = FILTERS[fmt.interpolation]
+    if across * down <= LARGEST_RESIZED:
+        resized = image.to_pil().resize((across, down), method).crop(crop)
+    else:  # a very wide or tall picture: make the crop alone, equal but for rounding
+        resized = image.to_pil().resize((crop_width, crop_height), method, box=box)
+    if resized.size != (width, height):
+        resized = resized.resize((width, height), method)
+    return np.asarray(resized), box
