@@ -26,6 +26,7 @@ from xai.memory import keep_freed_memory
 
 GOALS = {
     "ours, cold": (1.15, "of a forward, and 1.05 x the fastest peer"),
+    "ours, cold, all layers kept": (1.15, "of a forward, and 1.05 x the fastest peer"),
     "ours, new class on the trace": (0.05, "of a forward"),
     "ours, new layer (layer3) on the trace": (0.6, "of a forward"),
     "ours, 100 classes, cold": (1.3, "of a forward"),
@@ -81,8 +82,8 @@ def ours(model: xai.Model, pixels: torch.Tensor) -> dict[str, Callable[[], objec
 
     return {
         "plain forward": lambda: score_pixels(classifier, pixels),
-        "ours, cold": cold,
-        "ours, cold, one layer kept": lambda: grad_cam(trace_pixels(classifier, pixels, [last]), [3], layer=last),
+        "ours, cold": lambda: grad_cam(trace_pixels(classifier, pixels, [last]), [3], layer=last),
+        "ours, cold, all layers kept": cold,
         "ours, new class on the trace": lambda: grad_cam(warm, [7], layer=last),
         f"ours, new layer ({stages[-2]}) on the trace": lambda: grad_cam(warm, [7], layer=stages[-2]),
         "ours, 100 classes, cold": lambda: grad_cam(
@@ -127,7 +128,8 @@ def main() -> None:
         print(f"| {name} | {seconds * 1000:.1f} | {ratios[name]:.2f} | {f'<= {goal[0]} {goal[1]}' if goal else ''} |")
     others = [ratios[name] for name in ("torch-cam", "captum LayerGradCam", "pytorch-grad-cam") if name in ratios]
     if others:
-        print(f"\nCold against the fastest peer: {ratios['ours, cold'] / min(others):.2f} x")
+        both = (ratios[name] / min(others) for name in ("ours, cold", "ours, cold, all layers kept"))
+        print("\nCold against the fastest peer: {:.2f} x; with all layers kept {:.2f} x".format(*both))
     if options.json:
         facts = {"model": options.model, "rounds": options.rounds, "threads": torch.get_num_threads()}
         facts |= {"torch": torch.__version__, "machine": platform.machine()}

@@ -11,4 +11,6 @@ st.markdown(
 )
 chosen = pickers.choose()
 filters.show_filters(chosen)
-st.caption("Kernels show what a filter multiplies, not what it ends up responding to: deeper ones see the world through all layers before.")
+st.caption(
+    "Kernels show what a filter multiplies, not what it ends up responding to: deeper ones see the world through all layers before."
+)

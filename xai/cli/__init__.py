@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xai.cli import browse, classify, explaining, inspecting, serving
+from xai.cli import browse, classify, explaining, feature_maps, filters, serving
 from xai.cli.options import spread
 from xai.cli.text import say
 from xai.errors import UserError
@@ -47,14 +47,16 @@ def _root(
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 _METHOD_OPTIONS = "Methods have options of their own (such as --relu, --no-relu): see `xai methods NAME`."
 
-for _command in (browse.models, browse.layers, browse.methods, classify.predict):
-    app.command()(spread(_command))
-app.command("feature-maps")(spread(inspecting.feature_maps))
-app.command("filters")(spread(inspecting.filters))
-for _command in (explaining.explain, explaining.cam):
-    app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(_command))
-for _command in (serving.app, serving.notebooks):
-    app.command()(spread(_command))
+app.command()(spread(browse.models))
+app.command()(spread(browse.layers))
+app.command()(spread(browse.methods))
+app.command()(spread(classify.predict))
+app.command("feature-maps")(spread(feature_maps.feature_maps))
+app.command()(spread(filters.filters))
+app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(explaining.explain))
+app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(explaining.cam))
+app.command("app")(spread(serving.app))
+app.command()(spread(serving.notebooks))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,7 +32,7 @@ def models(
 ) -> None:
     """List the networks that can be loaded by name, download weights, or check a network of your own."""
     if check is not None:
-        _check(without_model(form, check, weights))
+        _check(without_model(form, check, weights), as_json=json)
     elif download is not None:
         _download(download, weights, quiet=quiet)
     else:
@@ -41,7 +42,7 @@ def models(
 def _list_models(*, as_json: bool) -> None:
     from xai.io.models import MODELS
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": entry.name,
             "parameters": entry.parameters,
@@ -83,9 +84,14 @@ def _download(name: str, weights: str | None, *, quiet: bool) -> None:
         print(download(preset.url, tell))
 
 
-def _check(options: NetworkOptions) -> None:
+def _check(options: NetworkOptions, *, as_json: bool) -> None:
     model = load_network(options)
     height, width = model.input_size
+    if as_json:
+        facts = {"classes": len(model.class_names), "parameters": model.parameters, "input_size": model.input_size}
+        layers = {"layers": list(model.layers()), "default_layer": model.default_layer}
+        print_json({"name": model.name, "weights": model.weights, **facts, **layers, "notes": model.notes})
+        return
     print(
         f"{model.name} can be explained: {len(model.class_names)} classes, {model.parameters:,} parameters, "
         f"{len(model.layers())} layers for pixels of {height} x {width}; by default {model.default_layer} is looked at."
@@ -122,11 +128,11 @@ def layers(
             layer.name,
             layer.group,
             layer.kind,
-            *layer.shape,
+            " x ".join(map(str, layer.shape)),
         )
         for layer in found
     ]
-    print_table(("", "name", "group", "kind", "channels", "height", "width"), cells, right="channels height width")
+    print_table(("", "name", "group", "kind", "shape"), cells, right="shape")
     print(f"{len(found)} layers of {model.title}; * is the default.")
 
 
@@ -170,7 +176,7 @@ def _show_method(method: Method) -> None:
         **{question.capitalize(): "; ".join(answers) for question, answers in method.hohman.items()},
     }
     for heading, text in facts.items():
-        print(f"{heading + ':':<8} {text}")
+        print(textwrap.fill(f"{heading + ':':<8} {text}", 79, subsequent_indent=" " * 9))
     print()
     rows = [(flag_of(param), _value_of(param), param.help) for param in method.params]
     if rows:

@@ -8,7 +8,7 @@ import typer
 
 from xai.cli.network import load_network
 from xai.cli.options import Json, NetworkOptions, Pictures, Quiet, Resize
-from xai.cli.pictures import Source, find_sources, report_failures, run_over
+from xai.cli.pictures import Source, check_resize, find_pictures, report_failures, run_over
 from xai.cli.text import print_json
 
 
@@ -21,7 +21,8 @@ def predict(
     quiet: Quiet = False,
 ) -> None:
     """Show the most likely classes of pictures, best first."""
-    sources = find_sources(img)
+    pictures = find_pictures(img)
+    mode = check_resize(resize)
     model = load_network(network, quiet=quiet)
 
     from xai.tracing import predict as predict_classes
@@ -33,8 +34,8 @@ def predict(
         found.append({"picture": str(source), "classes": rows})
 
     failures = run_over(
-        sources,
-        lambda images: [predict_classes(model, image, k, resize=resize or "center-crop") for image in images],
+        pictures,
+        lambda images: [predict_classes(model, image, k, resize=mode) for image in images],
         keep,
         label="Predicting",
         quiet=quiet,
@@ -44,7 +45,7 @@ def predict(
         print_json({**about, "pictures": found, "skipped": failures})
     else:
         _print_classes(found, model.title)
-    report_failures(failures, len(sources))
+    report_failures(failures, len(pictures))
 
 
 def _print_classes(found: list[dict[str, Any]], title: str) -> None:

@@ -16,21 +16,28 @@ if TYPE_CHECKING:
     from xai.model import Model
 
 
-def load_network(options: NetworkOptions, *, quiet: bool = False) -> Model:
+def load_network(options: NetworkOptions, *, quiet: bool = False, announced: bool = True) -> Model:
     """Load the network of the options, by default the best that is on this computer.
+
+    Args:
+        options: from the command line.
+        quiet: show no download.
+        announced: say at once what `announce` says; else the caller does, after its own checks.
 
     Raises:
         UserError: a name or a value is wrong, or weights cannot be had.
     """
     from xai.load import default_model, load_model
+    from xai.memory import keep_freed_memory
 
+    keep_freed_memory()
     name, weights = options.model, options.weights
     if name is None:
         if weights is not None:
             raise UserError("--weights says nothing without --model; name the network too.")
         name, found = default_model()
         weights = found or "none"
-    if ":" in name:
+    if ":" in name and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # where somebody's own package.module:function lies
     with progress(f"Downloading {name}", quiet=quiet) as tell:
         model = load_model(
@@ -40,16 +47,18 @@ def load_network(options: NetworkOptions, *, quiet: bool = False) -> Model:
             std=_numbers("--std", options.std),
             input_size=_size(options.input_size),
             class_names=read_class_names(options.class_names),
-            output=options.output_kind,
+            output=options.output_kind or "softmax",
             device=options.device or "auto",
             on_progress=tell,
         )
-    _announce(model, chosen=options.model is not None)
+    if announced:
+        announce(model, chosen=options.model is not None)
     return model
 
 
-def _announce(model: Model, *, chosen: bool) -> None:
-    for note in model.notes:
+def announce(model: Model, *, chosen: bool) -> None:
+    """Say which network was taken if the user chose none, what is odd about an own one, and that one is untrained."""
+    for note in model.notes if ":" in model.name else ():
         say(f"Note: {note}")
     if model.trained:
         if not chosen:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
-import typer
-
 Tell = Callable[[float, str], None]
+BAR_WIDTH = 24  # characters
 
 
 def say(sentence: str) -> None:
@@ -59,17 +60,29 @@ def progress(label: str, *, quiet: bool = False) -> Iterator[Tell]:
 
     The bar stands on standard error and appears with the first call; there is none when that is no terminal.
     """
-    with ExitStack() as stack:
-        bars: list[Any] = []
+    begun = time.monotonic()
+    shown = False
 
-        def tell(fraction: float, text: str = "") -> None:
-            if quiet or not sys.stderr.isatty():
-                return
-            if not bars:
-                bar = typer.progressbar(
-                    length=1000, label=label, file=sys.stderr, width=24, item_show_func=lambda item: item
-                )
-                bars.append(stack.enter_context(bar))
-            bars[0].update(round(1000 * fraction) - bars[0].pos, text)
+    def tell(fraction: float, text: str = "") -> None:
+        nonlocal shown
+        if quiet or not sys.stderr.isatty():
+            return
+        shown = True
+        line = _bar(label, fraction, text, time.monotonic() - begun)
+        width = shutil.get_terminal_size().columns - 1
+        sys.stderr.write(f"\r{line[:width]:<{width}}")
+        sys.stderr.flush()
 
+    try:
         yield tell
+    finally:
+        if shown:
+            sys.stderr.write("\n")
+
+
+def _bar(label: str, fraction: float, text: str, seconds: float) -> str:
+    filled = round(BAR_WIDTH * fraction)
+    parts = [label, f"[{'#' * filled}{'-' * (BAR_WIDTH - filled)}]", f"{fraction:4.0%}", text]
+    if 0 < fraction < 1 and "left" not in text:  # a download tells its own
+        parts.append(f"{seconds * (1 - fraction) / fraction:.0f} s left")
+    return "  ".join(filter(None, parts))

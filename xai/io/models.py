@@ -86,8 +86,11 @@ class ModelEntry:
 
     def build_empty(self, classes: int = 1000) -> nn.Module:
         """Build the network with no weights in it, to be filled from a state dict: much faster than `build`."""
-        with torch.device("meta"):
-            network = self._construct(classes, transform_input=True)
+        try:
+            with torch.device("meta"):
+                network = self._construct(classes, transform_input=True)
+        except NotImplementedError:  # RegNet computes its widths with tensors
+            return self.build(classes)
         network.to_empty(device="cpu")
         for buffer in network.buffers():
             buffer.zero_()  # a state dict may lack the batch counters

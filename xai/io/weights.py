@@ -90,7 +90,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], source: str) -> 
     ]
     if said:
         raise UserError(f"Weights '{source}' do not fit {type(network).__name__}: {'; '.join(said)}.")
-    network.load_state_dict(dict(state), strict=False)
+    own.update(state)  # keeps the format version that MNASNet asks for
+    network.load_state_dict(own)
 
 
 def weights_digest(network: nn.Module) -> str:
@@ -120,9 +121,9 @@ def download(url: str, on_progress: DownloadProgress | None = None) -> Path:
     target = cached_file(url)
     if target.is_file():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".part")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "ab") as file:
             _fetch(url, file, on_progress)
     except (OSError, http.client.HTTPException) as error:  # URLError and TimeoutError are OSErrors
@@ -148,17 +149,18 @@ def _fetch(url: str, file: BinaryIO, on_progress: DownloadProgress | None) -> No
         if done and response.status != 206:  # the server starts from the beginning
             file.truncate(0)
             done = 0
-        total = done + int(response.headers.get("Content-Length") or 0)
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else 0  # 0: the server does not say
         start, begun = time.monotonic(), done
         while chunk := response.read(CHUNK):
             file.write(chunk)
             done += len(chunk)
-            if on_progress:
+            if on_progress and total:
                 left = (time.monotonic() - start) / (done - begun) * (total - done)
-                on_progress(
-                    min(1.0, done / max(total, done)),
-                    f"{done / 1e6:.0f} of {total / 1e6:.0f} MB, {left:.0f} s left",
-                )
+                said = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB, {left:.0f} s left"
+                on_progress(min(1.0, done / total), said)
+            elif on_progress:
+                on_progress(0.0, f"{done / 1e6:.0f} MB")
         if done < total:
             raise OSError(f"the connection ended after {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 

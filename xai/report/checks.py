@@ -34,7 +34,7 @@ def check_outputs(notebook: NotebookNode, folder: Path) -> list[str]:
                 if kind in data and not str(metadata.get(kind, {}).get("alt", "")).strip():
                     problems.append(f"Cell {number} shows a figure without alt text: give the figure a label.")
             if any(kind in data for kind in INTERACTIVE):
-                problems.append(f"Cell {number} shows an interactive figure that needs a script: show a matplotlib one.")
+                problems.append(f"Cell {number} shows a figure that needs a script: show a matplotlib one.")
             elif data and not any(kind in data for kind in SHOWN):
                 problems.append(f"Cell {number} shows {sorted(data)[0]}, which a page cannot show.")
             text = " ".join([output.get("text", ""), *(str(data[kind]) for kind in data if kind.startswith("text/"))])

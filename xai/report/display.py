@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 SCREEN_DPI = 100  # CSS pixels per inch: a figure of 9 inches is shown 900 pixels wide
 DOTS_PER_CSS_PIXEL = 1.5  # sharp on a dense screen, without doubling the size of the file
-LIGHT_PNG = 150_000  # bytes; a heavier figure holds photographs and becomes a JPEG
-JPEG_QUALITY = 88
+JPEG_QUALITY = 85
+JPEG_GAIN = 1.5  # a figure becomes a JPEG where its PNG would be this many times heavier: it holds photographs
 
 Shown = tuple[bytes, dict[str, str | int]]
 
@@ -28,38 +28,40 @@ def figure_png(figure: Figure) -> Shown | None:
     Returns:
         The bytes, and ``width`` and ``height`` in CSS pixels with ``alt``, as Jupyter and nbconvert read them.
     """
-    png = _draw(figure)
-    return (png, _metadata(figure)) if len(png) <= LIGHT_PNG else None
+    png, jpeg = _draw(figure)
+    return None if _is_photographic(png, jpeg) else (png, _metadata(figure))
 
 
 def figure_jpeg(figure: Figure) -> Shown | None:
     """Draw a figure that holds photographs as JPEG, as `figure_png` does with the others; None for those."""
-    png = _draw(figure)
-    if len(png) <= LIGHT_PNG:
-        return None
-    buffer = io.BytesIO()
-    picture = PIL.Image.open(io.BytesIO(png)).convert("RGB")
-    picture.save(buffer, format="JPEG", quality=JPEG_QUALITY, subsampling=0, optimize=True)
-    return buffer.getvalue(), _metadata(figure)
+    png, jpeg = _draw(figure)
+    return (jpeg, _metadata(figure)) if _is_photographic(png, jpeg) else None
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Answer ``%load_ext xai.report.display``; comes after ``%matplotlib inline``, which sets its own formatter."""
-    formatters = shell.display_formatter.formatters
-    formatters["image/png"].for_type(Figure, figure_png)
-    formatters["image/jpeg"].for_type(Figure, figure_jpeg)
+    if shell.display_formatter is not None:
+        shell.display_formatter.formatters["image/png"].for_type(Figure, figure_png)
+        shell.display_formatter.formatters["image/jpeg"].for_type(Figure, figure_jpeg)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Answer ``%unload_ext xai.report.display``: figures are shown without alt text again."""
-    for kind in ("image/png", "image/jpeg"):
-        shell.display_formatter.formatters[kind].pop(Figure, None)
+    if shell.display_formatter is not None:
+        shell.display_formatter.formatters["image/png"].pop(Figure, None)
+        shell.display_formatter.formatters["image/jpeg"].pop(Figure, None)
 
 
-def _draw(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=SCREEN_DPI * DOTS_PER_CSS_PIXEL)
-    return buffer.getvalue()
+def _draw(figure: Figure) -> tuple[bytes, bytes]:
+    """Draw a figure as PNG and as JPEG."""
+    png, jpeg = io.BytesIO(), io.BytesIO()
+    figure.savefig(png, format="png", dpi=SCREEN_DPI * DOTS_PER_CSS_PIXEL)
+    PIL.Image.open(png).convert("RGB").save(jpeg, format="JPEG", quality=JPEG_QUALITY, optimize=True)
+    return png.getvalue(), jpeg.getvalue()
+
+
+def _is_photographic(png: bytes, jpeg: bytes) -> bool:
+    return JPEG_GAIN * len(jpeg) < len(png)
 
 
 def _metadata(figure: Figure) -> dict[str, str | int]:

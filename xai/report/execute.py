@@ -30,7 +30,7 @@ ASK_PROVENANCE = (
 )
 
 
-class RunningInterpreter(KernelSpecManager):  # type: ignore[misc]  # traitlets are untyped
+class RunningInterpreter(KernelSpecManager):
     """Offers one kernel, that of this very interpreter, whatever kernels the machine has installed."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
@@ -91,7 +91,7 @@ def _run(notebook: NotebookNode, source: Path, *, timeout: float, on_progress: P
             _execute(client, asked, count, source.name)
             notebook.cells.pop()
     on_progress(1.0, f"{source.stem}: {count} cells done")
-    return json.loads(asked.outputs[-1].text)  # type: ignore[no-any-return]
+    return json.loads(asked.outputs[-1].text)
 
 
 def _execute(client: NotebookClient, cell: NotebookNode, index: int, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from xai.io.images import load_image
+from xai.io.samples import SAMPLES
 from xai.report.provenance import NetworkRecord, PictureRecord
 from xai.report.source import output_digest, read_notebook, source_digest
 
@@ -54,7 +55,7 @@ def check_fresh(notebook: str | os.PathLike[str], page: str | os.PathLike[str]) 
     carried = _read_meta(html.read_text(encoding="utf-8"))
     reasons = []
     if source_digest(read_notebook(stored)) != wanted["xai:cells"]:
-        reasons.append(f"{stored.name} has changed since {beside.name} was made: export it again.")
+        reasons.append(f"{stored.name} has changed since {html.name} was made: export it again.")
     what = {"cells": "another text", "outputs": "another run", "weights": "other weights", "pictures": "other pictures"}
     for key, words in what.items():
         if carried.get(f"xai:{key}") != wanted[f"xai:{key}"]:
@@ -64,8 +65,8 @@ def check_fresh(notebook: str | os.PathLike[str], page: str | os.PathLike[str]) 
 
 def _changed_samples(pictures: list[PictureRecord], page: str) -> list[str]:
     """Compare the sample photographs that a page used with those installed now."""
-    samples = {record["hint"].removeprefix("sample:"): record for record in pictures if record["hint"].startswith("sample:")}
-    changed = [name for name, record in samples.items() if load_image(name).digest != record["digest"]]
+    digests = {record["hint"].removeprefix("sample:"): record["digest"] for record in pictures}
+    changed = [name for name, digest in digests.items() if name in SAMPLES and load_image(name).digest != digest]
     return [f"The sample photograph {name!r} is not the one that {page} shows." for name in changed]
 
 

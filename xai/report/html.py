@@ -45,7 +45,7 @@ def render_page(notebook: NotebookNode, *, name: str, meta: dict[str, str], foot
     return str(html)
 
 
-class _Renderer(IPythonRenderer):  # type: ignore[misc]  # mistune's renderer is untyped
+class _Renderer(IPythonRenderer):
     """Markdown to HTML with MathML formulas and headings that can be linked to."""
 
     def inline_math(self, body: str) -> str:
@@ -61,7 +61,7 @@ class _Renderer(IPythonRenderer):  # type: ignore[misc]  # mistune's renderer is
         return f'<h{level} id="{_anchor(text)}">{text}</h{level}>\n'
 
 
-class _PageExporter(HTMLExporter):  # type: ignore[misc]  # traitlets are untyped
+class _PageExporter(HTMLExporter):
     """nbconvert's exporter with our renderer of text cells."""
 
     @pass_context
@@ -76,7 +76,8 @@ def _mathml(latex: str, display: str) -> str:
     except Exception as error:  # the converter has a dozen exception classes without a common one of its own
         raise UserError(f"The formula {latex.strip()!r} cannot be written as MathML.") from error
     alternative = latex.strip().replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return markup.replace("<math ", f'<math alttext="{alternative}" ', 1)
+    focus = 'tabindex="0" ' if display == "block" else ""  # a long formula scrolls; the keyboard must reach it
+    return markup.replace("<math ", f'<math alttext="{alternative}" {focus}', 1)
 
 
 def _plain(text: str) -> str:

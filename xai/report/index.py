@@ -29,6 +29,7 @@ class IndexEntry:
     summary: str
     network: str
     thumbnail: str
+    alt: str
     width: int
     height: int
 
@@ -50,7 +51,7 @@ def render_index(folder: Path) -> str:
 def _entry(stem: str, notebook: NotebookNode) -> IndexEntry:
     """Collect what the index says about one notebook."""
     networks = notebook.metadata.get("xai", {}).get("networks", [])
-    picture = _thumbnail(notebook)
+    picture, alt = _cover(notebook)
     return IndexEntry(
         page=f"{stem}.html",
         notebook=f"{stem}.ipynb",
@@ -58,6 +59,7 @@ def _entry(stem: str, notebook: NotebookNode) -> IndexEntry:
         summary=_first_paragraph(notebook),
         network="; ".join(f"{network['name']}, weights {network['weights']}" for network in networks) or "none",
         thumbnail=_jpeg_base64(picture),
+        alt=alt,
         width=picture.width // 2,
         height=picture.height // 2,
     )
@@ -70,23 +72,17 @@ def _first_paragraph(notebook: NotebookNode) -> str:
     return " ".join(next(found, "").replace("*", "").replace("`", "").split())
 
 
-def _thumbnail(notebook: NotebookNode) -> PIL.Image.Image:
-    """Cut a small picture from the figure of the cell tagged "cover", or from the first figure."""
-    cells = sorted(notebook.cells, key=lambda cell: not has_tag(cell, COVER_TAG))
-    figures = (
-        output.data[kind]
-        for cell in cells
-        for output in cell.get("outputs", [])
-        for kind in ("image/png", "image/jpeg")
-        if kind in output.get("data", {})
-    )
+def _cover(notebook: NotebookNode) -> tuple[PIL.Image.Image, str]:
+    """Cut a small picture from the figure of the cell tagged "cover", or from the first one; and its alt text."""
     width, height = 2 * THUMBNAIL_WIDTH, round(2 * THUMBNAIL_WIDTH / THUMBNAIL_RATIO)
-    encoded = next(figures, None)
-    if encoded is None:
-        return PIL.Image.new("RGB", (width, height), "white")
-    figure = PIL.Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
-    figure = figure.resize((width, round(figure.height * width / figure.width)), PIL.Image.Resampling.LANCZOS)
-    return figure.crop((0, 0, width, min(height, figure.height)))
+    for cell in sorted(notebook.cells, key=lambda cell: not has_tag(cell, COVER_TAG)):
+        for output in cell.get("outputs", []):
+            for kind in {"image/png", "image/jpeg"} & set(output.get("data", {})):
+                figure = PIL.Image.open(io.BytesIO(base64.b64decode(output.data[kind]))).convert("RGB")
+                size = width, round(figure.height * width / figure.width)
+                figure = figure.resize(size, PIL.Image.Resampling.LANCZOS)
+                return figure.crop((0, 0, width, min(height, figure.height))), output.metadata[kind]["alt"]
+    return PIL.Image.new("RGB", (width, height), "white"), "No figure."
 
 
 def _jpeg_base64(picture: PIL.Image.Image) -> str:

@@ -52,7 +52,7 @@ def export_notebook(
     _refuse(source.name, check_outputs(executed, source.parent))
     used = executed.metadata["xai"]
     footer = [
-        f"Made by executing notebooks/{source.name}: the text is the notebook's, the figures and numbers are this run's.",
+        f"Made by executing notebooks/{source.name}: its text, with the figures and numbers of this run.",
         *describe_provenance(used["networks"], used["pictures"]),
     ]
     html = render_page(executed, name=source.stem, meta=page_meta(executed), footer=footer)
@@ -80,8 +80,9 @@ def export_all(
     Args:
         notebooks_dir: holds the stored notebooks.
         output_dir: gets the pages, the executed notebooks and "index.html".
-        model, weights, images: replace the notebooks' own MODEL, WEIGHTS and IMAGES where given; a file of weights
-            shows as its bare name.
+        model, weights, images: replace the notebooks' own MODEL, WEIGHTS and IMAGES where given. Weights are as for
+            `load_model`, "none" being an untrained network; a model without weights gets its default ones. A file of
+            weights shows as its bare name.
         origin: one sentence that says where the weights come from; the pages show it.
         only: stems such as "01_feature_maps", or their numbers such as "01"; empty: all.
         on_progress: called with the fraction of all work done and a text; may raise ``Cancelled``.
@@ -89,8 +90,8 @@ def export_all(
     Raises:
         UserError: there are no such notebooks, or as for `export_notebook`.
     """
-    given = {"MODEL": model, "WEIGHTS": weights, "IMAGES": images, "ORIGIN": origin}
-    parameters = {name: value for name, value in given.items() if value is not None}
+    given = {"MODEL": model, "WEIGHTS": weights or (model and "default"), "IMAGES": images, "ORIGIN": origin}
+    parameters = {name: None if value == "none" else value for name, value in given.items() if value is not None}
     paths = _choose(Path(notebooks_dir), only)
     exports = []
     for number, path in enumerate(paths):

@@ -14,10 +14,11 @@ a:focus-visible, [tabindex]:focus-visible { outline: 3px solid #0e7490; outline-
 .skip { position: absolute; left: -99rem; }
 .skip:focus { left: 1rem; top: 0.5rem; background: #fff; padding: 0.3rem; }
 h1 { font-size: clamp(1.5rem, 5vw, 2.1rem); line-height: 1.25; margin: 1.5rem 0 1rem; }
-h2 { font-size: 1.35rem; line-height: 1.3; margin: 2.6rem 0 0.6rem; padding-top: 0.8rem; border-top: 1px solid var(--line); }
+h2 { font-size: 1.35rem; line-height: 1.3; margin: 2.6rem 0 0.6rem; padding-top: 0.8rem;
+  border-top: 1px solid var(--line); }
 h3 { font-size: 1.1rem; margin: 1.6rem 0 0.4rem; }
 p, ul, ol, table { max-width: 46rem; }
-.contents ol { margin: 0.4rem 0; padding-left: 1.4rem; }
+.contents ol { margin: 0.4rem 0; padding-left: 2rem; }
 pre, code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "Liberation Mono", monospace; }
 code { font-size: 0.92em; background: var(--soft); padding: 0.08em 0.25em; border-radius: 3px; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 0.82rem; line-height: 1.5; }
@@ -29,7 +30,7 @@ img { display: block; max-width: 100%; height: auto; }
 .table { overflow-x: auto; }
 table { border: 0; border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.6rem; border: 0; border-bottom: 1px solid var(--line); text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+table.dataframe th:first-child, table.dataframe td:first-child { text-align: left; }
 math { font-size: 1.08em; }
 math[display="block"] { margin: 0.8rem 0; overflow-x: auto; overflow-y: hidden; }
 .cards { list-style: none; margin: 1.5rem 0; padding: 0; max-width: none; }
@@ -103,7 +104,7 @@ NOTEBOOK_PAGE = """\
 {% block data_markdown scoped %}{{ output.data['text/markdown'] | markdown2html }}{% endblock data_markdown %}
 
 {% block data_html scoped %}
-<div class="table" tabindex="0" role="region" aria-label="Table">{{ output.data['text/html'] }}</div>
+<div class="table" tabindex="0">{{ output.data['text/html'] }}</div>
 {% endblock data_html %}
 
 {% macro picture(output, kind) %}
@@ -146,9 +147,8 @@ they do not show. The pages were made by executing the notebooks; they load noth
 <ul class="cards">
 {% for entry in entries -%}
 <li>
-<a href="{{ entry.page }}" tabindex="-1" aria-hidden="true">
-<img src="data:image/jpeg;base64,{{ entry.thumbnail }}" width="{{ entry.width }}" height="{{ entry.height }}" alt="">
-</a>
+<img src="data:image/jpeg;base64,{{ entry.thumbnail }}" width="{{ entry.width }}" height="{{ entry.height }}"
+alt="{{ entry.alt | e }}">
 <div>
 <h2><a href="{{ entry.page }}">{{ entry.question | e }}</a></h2>
 <p>{{ entry.summary | e }}</p>

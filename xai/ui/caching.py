@@ -8,13 +8,17 @@ from threading import Condition
 from typing import Any, TypeVar
 
 import cachetools
+import pandas  # noqa: F401 - here, so that no page meets it half imported by the warm-up
+import plotly.graph_objects  # noqa: F401
 import streamlit as st
 
+from xai import Explanation, ImageTrace, explain, feature_maps, filters, trace
 from xai.errors import UserError, one_of
-from xai import Explanation, ImageTrace, explain, trace
-from xai.io.images import Image
+from xai.io.images import Image, load_image
 from xai.io.models import MODELS
+from xai.io.samples import sample_names
 from xai.load import default_model, load_model
+from xai.memory import keep_freed_memory
 from xai.model import UNTRAINED, Model
 
 MEGABYTE = 2**20
@@ -101,16 +105,13 @@ def settle() -> None:
 
 def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
-    import altair  # noqa: F401
-    import pandas  # noqa: F401
-    import plotly.graph_objects  # noqa: F401
-
-    from xai.io.images import load_image
-    from xai.io.samples import sample_names
-
+    keep_freed_memory()
     try:
         model = network(*start_model())
-        explain(image_trace(model, load_image(sample_names()[0])))
+        traced = image_trace(model, load_image(sample_names()[0]))
+        explain(traced)
+        feature_maps(traced)
+        filters(model)
     except UserError:
         return  # the page says it
     finally:

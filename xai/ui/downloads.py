@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +16,14 @@ from xai.registry import METHODS
 from xai.spec import RunSpec
 
 Bytes = Callable[[], bytes]
-MIME = {"png": "image/png", "npy": "application/octet-stream", "csv": "text/csv", "json": "application/json"}
+OPEN = "take_along"
+MIME = {
+    "png": "image/png",
+    "npy": "application/octet-stream",
+    "csv": "text/csv",
+    "json": "application/json",
+    "zip": "application/zip",
+}
 
 
 def npy(values: np.ndarray) -> bytes:
@@ -44,7 +52,9 @@ def page_link(spec: RunSpec, view: Mapping[str, Any]) -> str:
     return f"{base}?{urlencode(query)}"
 
 
-def take_along(name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Mapping[str, Any], *, upload: Image | None) -> None:
+def take_along(
+    name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Mapping[str, Any], *, upload: Image | None
+) -> None:
     """Show the downloads and the ways to make this view again.
 
     Args:
@@ -54,32 +64,39 @@ def take_along(name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Mappi
         view: what the page shows beyond the spec, as parameters of the address.
         upload: the picture when it is the user's own, which no address can name.
     """
-    with st.expander("Download, link, command, notebook cell", icon=":material/ios_share:"):
-        with st.container(horizontal=True):
-            for kind, make in files.items():
-                st.download_button(
-                    kind.upper(), make, f"{name}.{kind}", MIME[kind], icon=":material/download:", on_click="ignore",
-                    key=f"download-{name}-{kind}",
-                )  # fmt: skip
-            st.download_button(
-                "JSON", spec.to_json(), f"{name}.json", MIME["json"], icon=":material/description:", on_click="ignore",
-                help="How it was made: network, weights, picture, layer, class and options, with digests.",
-                key=f"download-{name}-json",
-            )  # fmt: skip
-            if upload is not None:
-                st.download_button(
-                    "ZIP", lambda: report_zip(spec, upload), f"{name}.zip", "application/zip", icon=":material/folder_zip:",
-                    on_click="ignore", help="The JSON together with your picture.", key=f"download-{name}-zip",
-                )  # fmt: skip
+    box = st.expander(
+        "Download, link, command, notebook cell", icon=":material/ios_share:", key=OPEN, on_change="rerun"
+    )
+    if not box.open:  # a slider that moves should not wait for what nobody sees
+        return
+    with box:
+        _show_files(name, files, spec, upload)
         if upload is None:
             st.caption("Link to exactly this view")
             st.code(page_link(spec, view), language=None, wrap_lines=True)
         else:
-            st.caption("Your picture is not part of any address, so there is no link to this view: take the ZIP instead.")
+            st.caption("Your picture is not part of any address, so there is no link: take the ZIP instead.")
         st.caption("Command")
         st.code(spec.to_command(_defaults(spec)), language=None, wrap_lines=True)
         st.caption("Notebook cell")
         st.code(spec.to_cell(_defaults(spec)), language=None, wrap_lines=True)
+
+
+def _show_files(name: str, files: Mapping[str, Bytes], spec: RunSpec, upload: Image | None) -> None:
+    with st.container(horizontal=True):
+        for kind, make in files.items():
+            _offer_file(kind, make, f"{name}.{kind}", ":material/download:")
+        about = "How it was made: network, weights, picture, layer, class and options, with digests."
+        _offer_file("json", spec.to_json, f"{name}.json", ":material/description:", about)
+        if upload is not None:
+            pack = partial(report_zip, spec, upload)
+            _offer_file("zip", pack, f"{name}.zip", ":material/folder_zip:", "The JSON together with your picture.")
+
+
+def _offer_file(kind: str, make: Callable[[], bytes | str], file: str, icon: str, about: str | None = None) -> None:
+    st.download_button(
+        kind.upper(), make, file, MIME[kind], icon=icon, help=about, on_click="ignore", key=f"download-{kind}"
+    )
 
 
 def _defaults(spec: RunSpec) -> dict[str, Any]:

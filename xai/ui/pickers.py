@@ -6,14 +6,16 @@ from functools import lru_cache
 
 import streamlit as st
 
-from xai.errors import UserError, one_of
 from xai import ImageTrace
+from xai.errors import UserError, one_of
 from xai.figures.style import colormap_names
 from xai.io.geometry import RESIZE_MODES
 from xai.io.images import Image, load_image
 from xai.io.models import MODELS
 from xai.io.samples import SAMPLES, sample_names
 from xai.model import Model
+from xai.registry import METHODS, find_method
+from xai.spec import COMMANDS
 from xai.ui import caching, state
 from xai.ui.pictures import Drawing, display
 from xai.ui.weights import offer_weights
@@ -21,7 +23,6 @@ from xai.ui.weights import offer_weights
 MAX_BYTES = 10_000_000
 MAX_MEGAPIXELS = 20
 KEEP_PIXELS = 600_000  # the network's memory grows with the picture; larger ones are for the command line
-RESIZE_LABELS = {"center-crop": "its middle", "squash": "squashed", "keep": "as is"}
 UPLOAD_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
 SOURCES = {"sample": "Sample", "upload": "Upload", "camera": "Camera"}
 UPLOADED = "_picture_"  # and the source: where an upload stays when the page changes
@@ -65,11 +66,46 @@ def choose() -> Choice:
         model = caching.network(name, weights)
         choice = Choice(model, image, resize, source)
         choice.trace()
+        _adopt_link(model)
     except UserError as error:
         st.error(str(error), icon=":material/error:")
         st.stop()
     _show_choice(choice)
     return choice
+
+
+def _adopt_link(model: Model) -> None:
+    """Read what the link says about layer, class, method and options, in the words of a RunSpec."""
+    names = class_labels(model)
+    state.adopt("layer", lambda text: model.layer(text.split(",")[-1]).name)
+    state.adopt("channel", lambda text: _read_channel(model, text), str)
+    state.adopt("target", lambda text: _read_targets(model, text), names.__getitem__)
+    if st.query_params.get("method") in COMMANDS:  # the page itself says it
+        del st.query_params["method"]
+    state.adopt("method", lambda text: find_method(text).key, lambda key: METHODS[key].label)
+    for param in METHODS[st.session_state.get("method", next(iter(METHODS)))].params:
+        state.adopt(param.name, param.check, _spell)
+    state.rerun_if_respelled()
+
+
+def _spell(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read_channel(model: Model, text: str) -> int:
+    layer = model.layer(st.session_state.get("layer", model.default_layer))
+    if not text.isdecimal() or int(text) >= layer.shape[0]:
+        raise UserError(f"Unknown channel {text!r} of {layer.name}. Choose 0 to {layer.shape[0] - 1}.")
+    return int(text)
+
+
+def _read_targets(model: Model, text: str) -> int:
+    """Read the classes of a link: indices with commas between them, or one name; the first leads, others compare."""
+    parts = text.split(",") if text.replace(",", "").isdecimal() else [text]
+    first, *others = (model.find_class(part) for part in parts)
+    if others:
+        state.respell("compare", others, [class_labels(model)[index] for index in others])
+    return first
 
 
 def _show_choice(choice: Choice) -> None:
@@ -142,12 +178,12 @@ def _pick_resize(image: Image) -> str:
     offered = [mode for mode in RESIZE_MODES if mode != "keep" or image.width * image.height <= KEEP_PIXELS]
     state.adopt("resize", lambda text: _member("resize", text, offered))
     state.keep_valid("resize", offered, offered[0])
-    return st.segmented_control(
-        "The network sees", offered, required=True, key="resize", bind="query-params",
-        format_func=RESIZE_LABELS.__getitem__, width="stretch",
-        help="The middle of the picture, as in training; the whole picture with its sides made equal; "
-        "or its own pixels (small pictures only).",
+    chosen = st.segmented_control(
+        "The network sees", offered, required=True, key="resize", bind="query-params", width="stretch",
+        help="center-crop: the middle of the picture, as in training; squash: all of it, its sides made equal; "
+        "keep: its own pixels (small pictures only).",
     )  # fmt: skip
+    return chosen or offered[0]
 
 
 def _thumbnail(image: Image) -> bytes:
@@ -177,10 +213,11 @@ def pick_layer(
     """Show the layer slider, early layers on the left."""
     offered = list(names or model.layers())
     default = default or model.default_layer
-    state.adopt(key, lambda text: _member("layer", text.split(",")[-1], offered))
     state.keep_valid(key, offered, default)
     found = model.all_layers.get(st.session_state[key])
-    about = "" if found is None else f" · {found.group}, {found.shape[0]} channels of {found.shape[1]} × {found.shape[2]}"
+    about = (
+        "" if found is None else f" · {found.group}, {found.shape[0]} channels of {found.shape[1]} × {found.shape[2]}"
+    )
     return st.select_slider(f"Layer{about}", offered, key=key, bind="query-params", on_change=on_change)
 
 
@@ -193,7 +230,6 @@ def search_class(traced: ImageTrace, order: Sequence[int]) -> int:
     """Show the search over all class names; return the class, the predicted one where none was chosen."""
     model = traced.model
     names = class_labels(model)
-    state.adopt("target", lambda text: _read_targets(model, text), names.__getitem__)
     state.keep_valid("target", (None, *range(len(names))), None)
     chosen = st.selectbox(
         "Class", range(len(names)), index=None, format_func=names.__getitem__, key="target", bind="query-params",
@@ -201,15 +237,6 @@ def search_class(traced: ImageTrace, order: Sequence[int]) -> int:
         help="Search all classes by name. Empty means the class the network predicts.",
     )  # fmt: skip
     return order[0] if chosen is None else chosen
-
-
-def _read_targets(model: Model, text: str) -> int:
-    """Read the classes of a link: indices with commas between them, or one name; the first leads, others compare."""
-    parts = text.split(",") if text.replace(",", "").isdecimal() else [text]
-    first, *others = (model.find_class(part) for part in parts)
-    if others:
-        st.session_state["compare"] = others
-    return first
 
 
 def slide_class(order: list[int], target: int) -> None:

@@ -1,5 +1,6 @@
 """Pictures for the screen: the source at display size, overlays on it, and channels packed for the scrubber."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import PIL.Image
 from xai import ImageTrace
 from xai.figures import style
 from xai.figures.overlays import Box, draw_box, overlay, place_map
-from xai.figures.sheets import encode_jpeg, sprite_sheet
+from xai.figures.sheets import encode_jpeg, encode_png
 from xai.io.images import Image
 from xai.ui.caching import PICTURE_BYTES, byte_bounded
 from xai.ui.components import Scale, Sprite, Stage
@@ -99,41 +100,53 @@ def overlaid(
 
 def colour_scale(drawing: Drawing, limit: float, *, signed: bool, unit: str = "") -> Scale:
     """The colour bar that belongs to an overlay."""
-    table = style.colormap_table(style.find_colormap(drawing.colormap, signed=signed))
-    return Scale(table, -limit if signed else 0.0, limit, unit)
+    return Scale(level_colours(drawing.colormap, signed=signed), -limit if signed else 0.0, limit, unit)
 
 
-def pack_channels(maps: np.ndarray, low: np.ndarray, high: np.ndarray, *, shared: bool) -> Sprite:
-    """Pack the channels of a layer into one grey sheet.
+def pack_channels(maps: np.ndarray, low: np.ndarray, high: np.ndarray, *, shared: bool, signed: bool) -> Sprite:
+    """Pack the channels of a layer into one grey sheet whose levels are those of `style.value_levels`.
 
     Args:
         maps: float (C, h, w), any range.
         low, high: float (C,), smallest and largest value of each.
         shared: one scale for all channels; else each runs to its own largest |value|.
+        signed: whether the scale has a negative half; without it values below zero count as zero.
     """
-    signed = bool(low.min() < 0)
-    ends = np.maximum(np.abs(low), np.abs(high)) if signed else np.maximum(high, 0)
-    end = float(ends.max()) or 1.0
-    divisor = np.full(len(maps), end) if shared else np.where(ends > 0, ends, 1)
-    shares = maps / divisor[:, None, None].astype(np.float32)
-    if signed:
-        shares = (shares + 1) / 2  # -1..1 -> 0..1: zero becomes the middle grey
-    packed = sprite_sheet(shares, min(TILE, max(maps.shape[1:])), limit=1.0, colormap="gray")
+    ends = np.maximum(np.abs(low), high) if signed else np.maximum(high, 0)
+    end = float(ends.max())
+    limits = np.full(len(maps), end) if shared else ends
+    shares = _shrink(maps) / np.where(limits > 0, limits, 1)[:, None, None].astype(np.float32)
+    levels = style.value_levels(shares, 1.0, signed=signed)
+    columns = math.ceil(math.sqrt(len(maps)))
+    scale = ((-end if signed else 0.0), end) if shared else None
     return Sprite(
-        png=packed.png,
-        columns=packed.columns,
-        tile=(packed.tile_width, packed.tile_height),
-        low=low,
-        high=high,
-        scale=((-end if signed else 0.0), end) if shared else None,
-        zero=127 if signed else 0,
+        encode_png(assemble(levels, columns)), columns, levels.shape[:0:-1], low, high, scale, zero=128 if signed else 0
     )
 
 
+def assemble(tiles: np.ndarray, columns: int) -> np.ndarray:
+    """Set tiles (C, h, w) or (C, h, w, 3) side by side in rows; the last row is filled up with zeros."""
+    count, height, width, *colours = tiles.shape
+    rows = math.ceil(count / columns)
+    cells = np.zeros((rows * columns, height, width, *colours), tiles.dtype)
+    cells[:count] = tiles
+    grid = cells.reshape(rows, columns, height, width, *colours).swapaxes(1, 2)  # -> (rows, h, columns, w)
+    return np.ascontiguousarray(grid.reshape(rows * height, columns * width, *colours))
+
+
+def _shrink(maps: np.ndarray) -> np.ndarray:
+    """Average maps (C, h, w) that are larger than a tile over square blocks."""
+    block = math.ceil(max(maps.shape[1:]) / TILE)
+    if block == 1:
+        return maps
+    height, width = (side // block for side in maps.shape[1:])
+    cut = maps[:, : height * block, : width * block]
+    return cut.reshape(len(maps), height, block, width, block).mean((2, 4))  # (C, h, w) -> (C, h / block, w / block)
+
+
 def level_colours(colormap: str | None, *, signed: bool) -> np.ndarray:
-    """The colours of a sheet's 256 grey levels, uint8 (256, 3); level 127 of a signed sheet is exactly neutral."""
-    table = style.colormap_table(style.find_colormap(colormap, signed=signed))
-    return table[np.minimum(np.arange(256) + 1, 255)] if signed else table
+    """The colours of a sheet's grey levels, uint8 (256, 3)."""
+    return style.colormap_table(style.find_colormap(colormap, signed=signed))
 
 
 def working_jpeg(traced: ImageTrace) -> bytes:

@@ -1,6 +1,7 @@
 """What a view consists of, as names in the session and in the address: adopt a link, keep widgets valid."""
 
 from collections.abc import Callable, Collection
+from textwrap import shorten
 from typing import Any
 
 import streamlit as st
@@ -10,11 +11,12 @@ from xai.errors import UserError
 KNOWN_PAGES = "_pages"  # page names to the pages of the frame; absent where a page runs alone
 NOTICES = "_notices"
 _ADOPTED = "_adopted"
+_RESPELLED = "_respelled"
 Reader = Callable[[str], Any]
 """Turns the text of a link into a widget's value; raises UserError with the sentence to show."""
 
 
-def adopt(key: str, read: Reader, write: Callable[[Any], str] = str) -> None:
+def adopt(key: str, read: Reader, write: Callable[[Any], str | list[str]] = str) -> None:
     """Take one value from the link this session was opened with, before its widget is made.
 
     Bound widgets read their own spelling by themselves. A link made from a RunSpec spells some values differently (a
@@ -35,13 +37,25 @@ def adopt(key: str, read: Reader, write: Callable[[Any], str] = str) -> None:
     try:
         value = read(text)
     except UserError as error:
-        notices = st.session_state.setdefault(NOTICES, [])
-        notices.append(f"The link cannot be followed in one point. {error}")
+        sentence = shorten(str(error), 300, placeholder=" ...")  # some list every layer; the slider does so too
+        st.session_state.setdefault(NOTICES, []).append(f"One point of the link cannot be followed. {sentence}")
         del st.query_params[key]
         return
+    respell(key, value, write(value))
+
+
+def respell(key: str, value: Any, spelling: str | list[str]) -> None:
+    """Set a widget about to be made and, where the address says it in other words, the address."""
     st.session_state[key] = value
-    if write(value) != text:
-        st.query_params[key] = write(value)
+    if st.query_params.get_all(key) != ([spelling] if isinstance(spelling, str) else spelling):
+        st.query_params[key] = spelling
+        st.session_state[_RESPELLED] = True
+
+
+def rerun_if_respelled() -> None:
+    """Start again when the address was put into the widgets' own words: they read it only at the start of a run."""
+    if st.session_state.pop(_RESPELLED, False):
+        st.rerun()
 
 
 def show_notices() -> None:

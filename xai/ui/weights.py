@@ -64,7 +64,7 @@ def offer_weights(name: str, weights: str) -> bool:
         _suggest(name, weights)
         return True
     with st.container(border=True):
-        st.subheader(f"{name} · {weights} is not on this computer yet")
+        st.header(f"{name} · {weights} is not on this computer yet")
         st.markdown(
             f"These official weights are {preset.megabytes:.0f} MB and are fetched once "
             f"({preset.top1:.1f} % top-1 on ImageNet). Everything else here works without a network: "

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from xai.compute.activations import REDUCTIONS, activation_map, layer_statistics
 from xai.compute.filters import list_convolutions
-from xai.tracing import ImageTrace, Picture, trace
 from xai.figures.charts import layer_chart
 from xai.figures.panels import Scale, draw_panels
 from xai.figures.style import colour_scale
@@ -19,6 +18,7 @@ from xai.io.images import load_image
 from xai.model import Model
 from xai.report.lessons.finding import OWN_SCALE, Finding, colour_each, correlate, crop_picture, overlay_each
 from xai.report.lessons.network import choose_layers
+from xai.tracing import ImageTrace, Picture, trace
 
 
 def show_maps(maps: FeatureMaps, count: int = 64) -> Finding:
@@ -26,8 +26,8 @@ def show_maps(maps: FeatureMaps, count: int = 64) -> Finding:
     channels, height, width = maps.maps.shape
     dead, strongest = int(maps.statistics.dead.sum()), int(maps.statistics.maximum.argmax())
     sentence = (
-        f"{maps.layer.name}: {channels} channels of {height} x {width}; {dead} of them ({dead / channels:.0%}) are dead "
-        f"for this picture; the highest value, {float(maps.maps.max()):.1f}, is in channel {strongest}."
+        f"{maps.layer.name}: {channels} channels of {height} x {width}; {dead} of them ({dead / channels:.0%}) are "
+        f"dead for this picture; the highest value, {float(maps.maps.max()):.1f}, is in channel {strongest}."
     )
     if maps.contributions is not None:
         speaking, total = maps.contributions[maps.contributions > 0], float(maps.contributions.sum())
@@ -39,8 +39,14 @@ def show_maps(maps: FeatureMaps, count: int = 64) -> Finding:
     order = {"channel": "in the network's order", "contribution": f"by contribution to {maps.target_name}"}
     shown, how = min(count, channels), order.get(maps.sort, f"by {maps.sort}")
     where = f"{maps.layer.name} ({channels} x {height} x {width}) · {maps.image.name} · {maps.spec.model}"
-    figure = maps.figure(count, columns=8, suptitle=f"{shown} of {channels} channels, {how} · {where}")
-    figure.set_label(f"{shown} feature maps of {maps.layer.name} for the photograph {maps.image.name}, {how}, on one scale.")
+    limit, label = None, "Activation"
+    if maps.signed:  # a few spots would set the scale and leave all else pale
+        limit, label = float(np.quantile(np.abs(maps.maps), 0.995)), "Activation (0.5% lie beyond)"
+    title = f"{shown} of {channels} channels, {how} · {where}"
+    figure = maps.figure(count, columns=8, suptitle=title, limit=limit, value_label=label)
+    figure.set_label(
+        f"{shown} feature maps of {maps.layer.name} for the photograph {maps.image.name}, {how}, on one scale."
+    )
     return Finding(figure, sentence)
 
 
@@ -57,9 +63,9 @@ def show_layer_statistics(model: Model, picture: Picture) -> Finding:
     )
     most = max(rows, key=lambda row: row.dead_share)
     sentence = (
-        f"Values at zero: {zero[0]:.0f} % after the first activation function, {zero[-1]:.0f} % after the last. "
-        f"Dead channels: most in {most.layer}, {100 * most.dead_share:.0f} % of {most.channels}; "
-        f"{sum(row.dead_share < 0.05 for row in rows)} of {len(rows)} layers have fewer than 5 %."
+        f"Values at zero: {zero[0]:.0f}% after the first activation function, {zero[-1]:.0f}% after the last. "
+        f"Dead channels: most in {most.layer}, {most.dead_share:.0%} of {most.channels}; "
+        f"{sum(row.dead_share < 0.05 for row in rows)} of {len(rows)} layers have fewer than 5%."
     )
     return Finding(figure, sentence)
 
@@ -114,12 +120,13 @@ def compare_with_chain(traced: ImageTrace) -> Finding:
     chosen = [reached[round(share * (len(reached) - 1))] for share in (0, 0.1, 0.5, 1)]
     real = {name: traced.activation(name)[0].cpu() for name in chosen}
     rows = [[values[name].mean(0).numpy() for name in chosen] for values in (real, chained)]
-    same = [correlate(real[name].numpy(), chained[name].numpy()) for name in chosen]
+    # Without the pooling layers the chain may keep more places; it is compared at the real layer's.
+    same = [correlate(real[name].numpy(), _pool_to(chained[name], real[name]).numpy()) for name in chosen]
     titles = [f"Real: {name}" for name in chosen] + [f"Chained: r = {value:.2f}" for value in same]
     figure = draw_panels(
         colour_each([*rows[0], *rows[1]], signed=True),
         titles,
-        alt=f"Mean over channels of convolutions {', '.join(chosen)}: above as the network computes them, below chained.",
+        alt=f"Mean over channels of {', '.join(chosen)}: above as the network computes them, below chained.",
         columns=len(chosen),
         suptitle=f"Real forward pass and chained convolutions · {traced.images[0].name} · {traced.model.name}",
         scale=Scale(colour_scale(1.0, signed=True), OWN_SCALE),
@@ -133,7 +140,7 @@ def compare_with_chain(traced: ImageTrace) -> Finding:
 
 
 def chain_convolutions(traced: ImageTrace, names: Sequence[str]) -> dict[str, Tensor]:
-    """Apply convolutions one after another, without the norms, activation functions and short cuts between them.
+    """Apply convolutions one after another, without the norms, activation functions, pools and short cuts between.
 
     This is not what the network computes; it is the common mistake to compare with.
 
@@ -152,15 +159,7 @@ def chain_convolutions(traced: ImageTrace, names: Sequence[str]) -> dict[str, Te
             convolution = classifier.network.get_submodule(name)
             if not isinstance(convolution, nn.Conv2d) or convolution.in_channels != values.shape[1]:
                 break
-            values = torch.nn.functional.conv2d(
-                values,
-                convolution.weight,
-                convolution.bias,
-                convolution.stride,
-                convolution.padding,
-                convolution.dilation,
-                convolution.groups,
-            )  # (1, I, h, w) -> (1, C, h, w)
+            values = convolution(values)  # (1, I, h, w) -> (1, C, h, w)
             made[name] = values[0].cpu()
     return made
 
@@ -179,14 +178,21 @@ def follow_channel(model: Model, pictures: Sequence[Picture], layer: str, channe
         alt=f"Channel {channel} of {layer} laid over photographs, on one scale: {', '.join(titles)}.",
         limit=max(highest.values()),
         value_label="Activation",
+        columns=3,
     )
-    best, least = max(highest, key=highest.__getitem__), min(highest, key=highest.__getitem__)
+    strong = [name for name, value in highest.items() if value > max(highest.values()) / 2]
     sentence = (
-        f"Channel {channel} of {layer} answers most in {best} (max {highest[best]:.2f}) "
-        f"and least in {least} (max {highest[least]:.2f})."
+        f"Channel {channel} of {layer} exceeds half of its largest value ({max(highest.values()):.2f}) "
+        f"in {len(strong)} of {len(highest)} photographs: {', '.join(strong)}."
     )
     return Finding(figure, sentence)
 
 
 def _reduced(traced: ImageTrace, layer: str, reduce: str) -> np.ndarray:
     return activation_map(traced.activation(layer)[0], reduce).numpy()
+
+
+def _pool_to(values: Tensor, like: Tensor) -> Tensor:
+    """Average (C, H, W) down to the places of (C, h, w)."""
+    _, height, width = like.shape
+    return nn.functional.adaptive_avg_pool2d(values, (height, width))

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from xai.compute.filters import convolution_weights, filter_statistics, list_convolutions
-from xai.tracing import ImageTrace
 from xai.figures.charts import layer_chart, similarity_heatmap
 from xai.figures.panels import draw_panels
 from xai.figures.style import colour_values
 from xai.inspection import Filters
 from xai.model import Model
 from xai.report.lessons.finding import Finding
+from xai.tracing import ImageTrace
 
 TWIN = 0.9  # cosine from which two filters count as twins
 GREY = 0.1  # share of a filter's energy that differs between the colours, below which it counts as grey
@@ -29,8 +29,9 @@ def tabulate_convolutions(model: Model) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["kernel", "kind", "filters", "weights"])
     groups = table.groupby(["kernel", "kind"], sort=False)
     counted = groups.agg(convolutions=("filters", "size"), filters=("filters", "sum"), weights=("weights", "sum"))
-    counted["share of weights (%)"] = (100 * counted["weights"] / counted["weights"].sum()).round(1)
-    return counted.sort_values("weights", ascending=False).reset_index()
+    counted["share of weights (%)"] = (100 * counted["weights"] / counted["weights"].sum()).round(2)
+    counted.index = [f"{size} {kind}" for size, kind in counted.index]
+    return counted.rename_axis(columns="kernel").sort_values("weights", ascending=False)
 
 
 def describe_count(model: Model) -> str:
@@ -51,8 +52,8 @@ def show_colours(kernels: Filters) -> Finding:
     share = differing / np.square(weight).sum(axis=(1, 2, 3))  # (living,)
     count = len(kernels.weight)
     sentence = (
-        f"{kernels.layer_name}: {count} filters, {count - len(weight)} dead. Of the others, {int((share < GREY).sum())} "
-        f"are grey (colour share below {GREY:.0%}) and {int((share > 0.5).sum())} compare mostly colours (above 50%); "
+        f"{kernels.layer_name}: {count} filters. Dead: {count - len(weight)}; grey (colour share below {GREY:.0%}): "
+        f"{int((share < GREY).sum())}; mostly a contrast of colours (above 50%): {int((share > 0.5).sum())}; "
         f"the median share is {float(np.median(share)):.0%}."
     )
     return Finding(kernels.figure(columns=8), sentence)
@@ -75,10 +76,11 @@ def show_similarity(kernels: Filters) -> Finding:
     similar, dead = kernels.similarity, kernels.statistics.dead.numpy()
     above = np.triu(similar, k=1)
     first, second = np.unravel_index(int(above.argmax()), above.shape)
-    figure = similarity_heatmap(similar, order=kernels.order.tolist(), title=f"Likeness of filters · {kernels.layer_name}")
+    title = f"Likeness of filters · {kernels.layer_name}"
+    figure = similarity_heatmap(similar, order=kernels.order.tolist(), title=title)
     sentence = (
-        f"The most alike pair is {first} and {second}, cosine {similar[first, second]:.2f}; {int((above > TWIN).sum())} pairs "
-        f"are above {TWIN}, and {int(dead.sum())} dead filters resemble none. The most opposed pair has {above.min():.2f}."
+        f"The most alike pair is {first} and {second}, cosine {similar[first, second]:.2f}; pairs above {TWIN}: "
+        f"{int((above > TWIN).sum())}. The most opposed pair has {above.min():.2f}. Dead filters: {int(dead.sum())}."
     )
     return Finding(figure, sentence)
 
@@ -94,13 +96,13 @@ def show_dead_and_twins(model: Model) -> Finding:
         {"Dead filters (%)": dead, f"Filters with a twin, cosine > {TWIN} (%)": twins},
         title=f"{model.name} · convolutions with kernels larger than 1 x 1",
     )
-    depthwise = [share for share, (name, module) in zip(twins, named, strict=True) if _kind(name, module) == "depthwise"]
-    dense = [share for share, (name, module) in zip(twins, named, strict=True) if _kind(name, module) != "depthwise"]
-    parts = [f"{_median(dense)} in {len(dense)} full convolutions"] if dense else []
-    parts += [f"{_median(depthwise)} in {len(depthwise)} depthwise ones"] if depthwise else []
+    by_kind: dict[str, list[float]] = {}
+    for share, (name, module) in zip(twins, named, strict=True):
+        by_kind.setdefault(_kind(name, module), []).append(share)
+    medians = [f"{np.median(shares):.0f}% ({kind}: {len(shares)})" for kind, shares in by_kind.items()]
     sentence = (
-        f"Filters with a twin (median over layers): {', '.join(parts)}. "
-        f"Dead filters: {max(dead):.0f} % in {named[int(np.argmax(dead))][0]}, the most of all."
+        f"Filters with a twin, median over the layers of each kind: {', '.join(medians)}. "
+        f"Dead filters: {max(dead):.0f}% in {named[int(np.argmax(dead))][0]}, the most of all."
     )
     return Finding(figure, sentence)
 
@@ -112,11 +114,12 @@ def show_responses(traced: ImageTrace, kernels: Filters, count: int = 6) -> Find
     maps = traced.activation(layer)[0].cpu().numpy()  # (C, h, w)
     limit = float(np.abs(maps[chosen]).max())
     colours = [np.rint(255 * kernels.kernels[index]).astype(np.uint8) for index in chosen]
+    peaks = [f"max |value| {np.abs(maps[index]).max():.1f}" for index in chosen]
     panels = colours + [colour_values(maps[index], limit, signed=True) for index in chosen]
     figure = draw_panels(
         panels,
-        [f"Filter {index}" for index in chosen] + [f"max |value| {np.abs(maps[index]).max():.1f}" for index in chosen],
-        alt=f"Above, filters {', '.join(map(str, chosen))} of {layer} in colour; below, their response to the photograph.",
+        [*(f"Filter {index}" for index in chosen), *peaks],
+        alt=f"Filters {', '.join(map(str, chosen))} of {layer} in colour, above their responses to the photograph.",
         columns=len(chosen),
         suptitle=f"Filters and their responses, red positive, blue negative · {traced.images[0].name}",
     )
@@ -130,17 +133,14 @@ def show_responses(traced: ImageTrace, kernels: Filters, count: int = 6) -> Find
 
 def _apply_by_hand(traced: ImageTrace, convolution: nn.Module) -> np.ndarray:
     """Compute a first convolution as sums of products of kernels and picture patches: float32 (C, h, w)."""
-    assert isinstance(convolution, nn.Conv2d)
-    classifier = traced.classifier
+    assert isinstance(convolution, nn.Conv2d) and not isinstance(convolution.padding, str)
+    classifier, (above, beside) = traced.classifier, convolution.padding
     normalised = (traced.pixels.detach() - classifier.mean) / classifier.std  # (1, 3, H, W)
-    patches = nn.functional.unfold(
-        normalised, convolution.kernel_size, convolution.dilation, convolution.padding, convolution.stride
-    )[0]  # (1, 3, H, W) -> (3 * kh * kw, places)
-    values = convolution.weight.detach().flatten(1) @ patches  # (C, places)
-    if convolution.bias is not None:
-        values = values + convolution.bias.detach()[:, None]
-    height = (normalised.shape[2] + 2 * convolution.padding[0] - convolution.kernel_size[0]) // convolution.stride[0] + 1
-    return values.unflatten(1, (height, -1)).cpu().numpy()  # (C, places) -> (C, h, w)
+    padded = nn.functional.pad(normalised, (beside, beside, above, above))[0]  # (1, 3, H, W) -> (3, H', W')
+    (high, wide), (down, across) = convolution.kernel_size, convolution.stride
+    patches = padded.unfold(1, high, down).unfold(2, wide, across)  # (3, H', W') -> (3, h, w, kh, kw)
+    values = torch.einsum("cihw,iyxhw->cyx", convolution.weight.detach(), patches)  # (C, h, w)
+    return (values if convolution.bias is None else values + convolution.bias.detach()[:, None, None]).cpu().numpy()
 
 
 def _kind(name: str, module: nn.Conv2d) -> str:
@@ -150,7 +150,3 @@ def _kind(name: str, module: nn.Conv2d) -> str:
     if module.groups == 1:
         return "full"
     return "depthwise" if module.groups == module.in_channels else "grouped"
-
-
-def _median(shares: list[float]) -> str:
-    return f"{float(np.median(shares)):.0f} %"

@@ -15,7 +15,7 @@ from xai.figures.style import colour_scale, colour_values
 from xai.io.geometry import Box
 from xai.io.images import Image
 
-OWN_SCALE = "Share of panel's largest |value|"
+OWN_SCALE = "Share of panel's maximum"  # of |value|; the titles give it
 ALPHA = 0.7  # of the strongest value: the photograph stays visible under it
 
 
@@ -58,9 +58,7 @@ def overlay_each(
         panels.append(overlay(part, placed, signed=signed, limit=limit, alpha=ALPHA))
     scale = Scale(colour_scale(1.0 if limit is None else limit, signed=signed), value_label)
     columns = columns or min(len(panels), 4)
-    return draw_panels(
-        panels, titles, alt=alt, columns=columns, suptitle=suptitle, scale=scale, blocky=False
-    )
+    return draw_panels(panels, titles, alt=alt, columns=columns, suptitle=suptitle, scale=scale, blocky=False)
 
 
 def crop_picture(image: Image, box: Box) -> NDArray[np.uint8]:

@@ -10,9 +10,9 @@ from torch import nn
 
 from xai.compute.cam import CamDetails
 from xai.explanation import Explanation, explain
-from xai.tracing import ImageTrace, Picture, predict, trace
 from xai.model import Model
 from xai.report.lessons.finding import Finding, correlate, overlay_each
+from xai.tracing import ImageTrace, Picture, predict, trace
 
 
 def show_answer(explanation: Explanation) -> Finding:
@@ -24,8 +24,8 @@ def show_answer(explanation: Explanation) -> Finding:
         return Finding(figure, f"{what}: the map has no positive value.")
     ordered = np.sort(values, axis=None)[::-1]
     half = float((np.searchsorted(np.cumsum(ordered), total / 2) + 1) / ordered.size)
-    sentence = f"{what}: half of the map's total lies in {half:.0%} of the crop; its peak, {values.max():.3g}, is {_place(values)}."
-    return Finding(figure, sentence)
+    peak = f"its peak, {values.max():.3g}, lies {_place(values)}"
+    return Finding(figure, f"{what}: half of the map's total lies in {half:.0%} of the crop; {peak}.")
 
 
 def compare_classes(explanation: Explanation) -> Finding:
@@ -60,7 +60,8 @@ def compare_layers(traced: ImageTrace, layers: Sequence[str]) -> Finding:
         alt=f"Grad-CAM maps over the photograph {fused.image.name}, each on its own scale: {', '.join(titles)}.",
         columns=3,
     )
-    alike = [f"{correlate(values, maps[len(layers) - 1]):.2f} at {layer}" for layer, values in zip(layers[:-1], maps, strict=False)]
+    last = maps[len(layers) - 1]
+    alike = [f"{correlate(values, last):.2f} at {layer}" for layer, values in zip(layers[:-1], maps, strict=False)]
     return Finding(figure, f"Correlation with the map at {layers[-1]}: {', '.join(alike)}.")
 
 
@@ -83,7 +84,7 @@ def compare_methods(traced: ImageTrace, layers: Sequence[str]) -> Finding:
     )
     compared = [
         f"at {a.layer} correlation {correlate(a.map, b.map):.4f}, largest difference "
-        f"{100 * np.abs(a.map - b.map).max() / np.abs(b.map).max():.2g} % of the largest value"
+        f"{np.abs(a.map - b.map).max() / np.abs(b.map).max():.2g} of the largest value"
         for a, b in pairs
     ]
     return Finding(figure, f"Grad-CAM and HiResCAM: {'; '.join(compared)}.")
@@ -96,22 +97,23 @@ def check_completeness(model: Model, pictures: Sequence[Picture], layer: str) ->
         One row per photograph: the sum over the layer's places, the bias of the class, both together, the score, and
         the gap between the two. The gap is zero only where global average pooling and one linear layer follow.
     """
-    head = [module for module in model.network.modules() if isinstance(module, nn.Linear)][-1]
+    head = [module for module in model.network.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
     rows = []
     for picture in pictures:
         traced = trace(model, picture)
         made = explain(traced, method="hires_cam", layer=layer)
         assert isinstance(made.details, CamDetails)
         target = made.target[0]
-        total, bias = float(made.details.cells.sum()), float(head.bias[target])
+        total, bias = float(made.details.cells.sum()), 0.0 if head.bias is None else float(head.bias[target])
         score = float(traced.scores.detach()[0, target])
-        rows.append((made.image.name, made.target_names[0], total, bias, total + bias, score, abs(total + bias - score)))
+        gap = f"{abs(total + bias - score):.2g}"
+        rows.append((made.image.name, made.target_names[0], total, bias, total + bias, score, gap))
     columns = ["picture", "class", "sum of the map", "bias", "sum + bias", "score", "gap"]
-    return pd.DataFrame(rows, columns=columns).round(4)
+    return pd.DataFrame(rows, columns=columns).round(4).set_index("picture").rename_axis(index=None, columns="picture")
 
 
 def compare_scales(traced: ImageTrace, rank: int = 500) -> Finding:
-    """Show the predicted class and one that the network ranks far behind: on one scale, and each stretched to its own."""
+    """Show the predicted class and one ranked far behind it: on one scale, and each stretched to its own."""
     answers = predict(traced, k=rank)
     made = explain(traced, target=[answers[0][2], answers[-1][2]])
     peaks = [float(values.max()) for values in made.map]
@@ -138,8 +140,11 @@ def compare_scales(traced: ImageTrace, rank: int = 500) -> Finding:
 
 def compare_smoothing(traced: ImageTrace, layer: str) -> Finding:
     """Show Grad-CAM plain, averaged over changed copies of the picture, and reduced to its first component."""
-    options = {"plain": {}, "augmented copies": {"augment_smooth": True}, "first component": {"eigen_smooth": True}}
-    made = {name: explain(traced, layer=layer, **chosen) for name, chosen in options.items()}
+    made = {
+        "plain": explain(traced, layer=layer),
+        "augmented copies": explain(traced, layer=layer, augment_smooth=True),
+        "first component": explain(traced, layer=layer, eigen_smooth=True),
+    }
     maps = {name: each.map[0] for name, each in made.items()}
     plain = made["plain"]
     titles = [f"{name} (max {values.max():.2g})" for name, values in maps.items()]
@@ -159,4 +164,4 @@ def _place(values: np.ndarray) -> str:
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     down = ("upper", "middle", "lower")[int(3 * row / values.shape[0])]
     across = ("left", "centre", "right")[int(3 * column / values.shape[1])]
-    return "in the centre" if (down, across) == ("middle", "centre") else f"{down} {across}".replace("middle ", "")
+    return f"in the {down} {across}".replace("middle centre", "centre")

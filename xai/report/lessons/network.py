@@ -10,12 +10,12 @@ from importlib.metadata import version
 from torch import nn
 
 from xai.compute.filters import list_convolutions
-from xai.tracing import Picture, predict
 from xai.figures.overlays import draw_box
 from xai.figures.panels import draw_panels
-from xai.io.images import load_image
+from xai.io.images import Image, load_image
 from xai.model import Model
 from xai.report.lessons.finding import Finding
+from xai.tracing import Picture, predict
 
 RELU = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU)
 
@@ -89,15 +89,14 @@ def describe_versions() -> str:
     return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names)
 
 
-def show_predictions(model: Model, pictures: Sequence[Picture]) -> Finding:
-    """Show the photographs, the part of each that the network is given, and its first answer.
+def load_pictures(pictures: Sequence[Picture]) -> tuple[Image, ...]:
+    """Load each of several pictures: anything that `load_image` takes."""
+    return tuple(load_image(picture) for picture in pictures)
 
-    Args:
-        model: from `load_model`.
-        pictures: anything that `load_image` takes.
-    """
-    images = [load_image(picture) for picture in pictures]
-    boxes = model.prepare(images).boxes
+
+def show_answers(model: Model, images: Sequence[Image]) -> Finding:
+    """Show the photographs, the part of each that the network is given, and its first answer."""
+    boxes = model.prepare(list(images)).boxes
     answers = [predict(model, image, k=1)[0] for image in images]
     named = [f"{image.name}: {name} {share:.1%}" for image, (name, share, _) in zip(images, answers, strict=True)]
     panels = [draw_box(image.pixels, box) for image, box in zip(images, boxes, strict=True)]

@@ -4,10 +4,10 @@ from typing import Any
 
 import streamlit as st
 
-from xai.errors import UserError
 from xai import Explanation, ImageTrace, predict
+from xai.errors import UserError
 from xai.figures import style
-from xai.registry import METHODS, Method, Param, find_method
+from xai.registry import METHODS, Method, Param
 from xai.ui import caching, downloads, pickers, state
 from xai.ui.components import Panel, viewer
 from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
@@ -27,16 +27,18 @@ def show_explanation(choice: pickers.Choice) -> None:
     with right:
         target = pickers.search_class(traced, order)
         pickers.slide_class(order, target)
-    with st.container(horizontal=True):
-        _pick_likely(traced, target)
+    _pick_likely(traced, target)
+    pictures, below = st.container(), st.container()
+    with below:
+        drawn = st.container()
         compared = _pick_compared(traced, target)
     try:
         made = caching.explanation(traced, method.key, target=(target, *compared), layer=layer, **params)
     except UserError as error:
         st.error(str(error), icon=":material/error:")
         return
-    pictures = st.container()
-    drawing = pickers.pick_drawing(signed=made.signed)
+    with drawn:
+        drawing = pickers.pick_drawing(signed=made.signed)
     with pictures:
         _show_maps(made, drawing)
     _offer(choice, made, drawing)
@@ -44,7 +46,6 @@ def show_explanation(choice: pickers.Choice) -> None:
 
 def _pick_method(choice: pickers.Choice) -> Method:
     offered = [key for key, method in METHODS.items() if method.supports(choice.model) is None]
-    state.adopt("method", lambda text: find_method(text).key, lambda key: METHODS[key].label)
     state.keep_valid("method", offered, offered[0])
     key = st.selectbox(
         "Method", offered, format_func=lambda key: METHODS[key].label, key="method", bind="query-params",
@@ -68,7 +69,6 @@ def _pick_params(method: Method) -> dict[str, Any]:
 
 
 def _pick_param(param: Param) -> Any:
-    state.adopt(param.name, param.check, lambda value: str(value).lower())
     state.start_with(param.name, param.default)
     label = param.name.replace("_", " ").capitalize()
     common: dict[str, Any] = {"key": param.name, "help": param.help, "bind": "query-params"}
@@ -100,11 +100,11 @@ def _take_likely() -> None:
 def _pick_compared(traced: ImageTrace, target: int) -> tuple[int, ...]:
     """Show which other classes are put beside the first, on one colour scale."""
     names = pickers.class_labels(traced.model)
-    known = st.session_state.get("compare") or []
+    known = st.session_state.get("compare") or map(names.index, set(st.query_params.get_all("compare")) & set(names))
     offered = dict.fromkeys([*(index for _, _, index in predict(traced)), *known])
     offered.pop(target, None)
-    if known:
-        st.session_state["compare"] = [index for index in known if index in offered]
+    if "compare" in st.session_state:
+        st.session_state["compare"] = [index for index in st.session_state["compare"] if index in offered]
     chosen = st.pills(
         "Compare on one scale with", offered, selection_mode="multi", format_func=names.__getitem__, key="compare",
         bind="query-params",
@@ -135,9 +135,13 @@ def _show_maps(made: Explanation, drawing: Drawing) -> None:
         scale=colour_scale(drawing, limit, signed=made.signed),
     )
     if not made.map.any():
-        st.info("The map is zero everywhere: this layer holds nothing that speaks for the class.", icon=":material/info:")
+        st.info(
+            "The map is zero everywhere: this layer holds nothing that speaks for the class.", icon=":material/info:"
+        )
     method = made.method
-    st.caption(f"{method.label}{where}, raw values {made.map.min():.3g} to {made.map.max():.3g}. {method.limits} ({method.paper})")
+    st.caption(
+        f"{method.label}{where}, raw values {made.map.min():.3g} to {made.map.max():.3g}. {method.limits} ({method.paper})"
+    )
 
 
 def _offer(choice: pickers.Choice, made: Explanation, drawing: Drawing) -> None:

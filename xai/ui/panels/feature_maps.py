@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from xai.compute.activations import RANKINGS, REDUCTIONS, layer_statistics
 from xai import ImageTrace
+from xai.compute.activations import RANKINGS, REDUCTIONS, layer_statistics
 from xai.figures import style
 from xai.inspection import FeatureMaps, feature_maps
 from xai.ui import caching, downloads, pickers, state
@@ -44,7 +44,7 @@ def show_channels(choice: pickers.Choice) -> None:
 
 def _pick_sort() -> str:
     return st.segmented_control(
-        "Sort channels by", RANKINGS, default="mean", required=True, key="sort", bind="query-params",
+        "Sort channels by", RANKINGS, default="mean", required=True, wrap=True, key="sort", bind="query-params",
         help="; ".join(f"{name}: {text}" for name, text in SORT_HELP.items()), on_change=_take_best,
     )  # fmt: skip
 
@@ -71,8 +71,8 @@ def _sprite(maps: FeatureMaps, *, shared: bool) -> Sprite:
 
 @caching.byte_bounded(64 * caching.MEGABYTE, lambda made: len(made.png))
 def _packed(key: Hashable, maps: FeatureMaps, shared: bool) -> Sprite:
-    statistics = maps.statistics
-    return pack_channels(maps.maps, statistics.minimum.numpy(), statistics.maximum.numpy(), shared=shared)
+    low, high = maps.statistics.minimum.numpy(), maps.statistics.maximum.numpy()
+    return pack_channels(maps.maps, low, high, shared=shared, signed=maps.signed)
 
 
 def _show_metrics(maps: FeatureMaps) -> None:
@@ -80,7 +80,11 @@ def _show_metrics(maps: FeatureMaps) -> None:
     with st.container(horizontal=True):
         st.metric("Channels", channels)
         st.metric("Places", f"{height} × {width}")
-        st.metric("Dead channels", f"{maps.statistics.dead_share:.1%}", help="Channels that carry no pattern for this picture.")
+        st.metric(
+            "Dead channels",
+            f"{maps.statistics.dead_share:.1%}",
+            help="Channels that carry no pattern for this picture.",
+        )
         st.metric("Zero values", f"{float(maps.statistics.zero_share.mean()):.1%}")
         st.metric("Mean", f"{float(maps.statistics.mean.mean()):.3g}")
         st.metric("Maximum", f"{float(maps.statistics.maximum.max()):.3g}")
@@ -138,13 +142,18 @@ def _scores(maps: FeatureMaps) -> np.ndarray | None:
     """The number that the order follows, of each channel."""
     statistics = maps.statistics
     known = {"mean": statistics.mean, "max": statistics.maximum, "variance": statistics.variance}
-    return maps.contributions if maps.sort == "contribution" else known[maps.sort].numpy() if maps.sort in known else None
+    return (
+        maps.contributions if maps.sort == "contribution" else known[maps.sort].numpy() if maps.sort in known else None
+    )
 
 
 def _show_more(choice: pickers.Choice, traced: ImageTrace, maps: FeatureMaps, channel: int) -> None:
     """Show, in tabs that cost nothing while closed, one channel, all channels together, and all layers."""
     one, whole, table, layers = st.tabs(
-        ["This channel", "Activation map", "All channels", "All layers"], on_change="rerun", key="more", bind="query-params"
+        ["This channel", "Activation map", "All channels", "All layers"],
+        on_change="rerun",
+        key="more",
+        bind="query-params",
     )
     if one.open:
         with one:
@@ -170,8 +179,16 @@ def _show_channel(maps: FeatureMaps, channel: int) -> None:
         f"Channel {channel} of {maps.layer.name} laid over {maps.image.name}", "channel-view",
     )  # fmt: skip
     statistics = maps.statistics
-    state_of = "dead for this picture" if bool(statistics.dead[channel]) else f"{float(statistics.zero_share[channel]):.0%} of its places are zero"
-    added = "" if maps.contributions is None else f", contributes {maps.contributions[channel]:.3g} to the score of {maps.target_name}"
+    state_of = (
+        "dead for this picture"
+        if bool(statistics.dead[channel])
+        else f"{float(statistics.zero_share[channel]):.0%} of its places are zero"
+    )
+    added = (
+        ""
+        if maps.contributions is None
+        else f", contributes {maps.contributions[channel]:.3g} to the score of {maps.target_name}"
+    )
     st.caption(
         f"Channel {channel}: mean {float(statistics.mean[channel]):.3g}, maximum {float(statistics.maximum[channel]):.3g}, "
         f"variance {float(statistics.variance[channel]):.3g}, {state_of}{added}."
@@ -210,12 +227,14 @@ def _show_pair(
 def _show_layers(choice: pickers.Choice, traced: ImageTrace) -> None:
     key = (caching.network_key(choice.model), choice.image.digest, choice.resize)
     st.dataframe(_layer_table(key, traced), hide_index=True, width="stretch", height=420)
-    st.caption("One row per layer, from the input on; shares in percent. Dead: a channel with no pattern for this picture.")
+    st.caption(
+        "One row per layer, from the input on; shares in percent. Dead: a channel with no pattern for this picture."
+    )
 
 
 @caching.byte_bounded(8 * caching.MEGABYTE, lambda table: table.memory_usage(deep=True).sum())
 def _layer_table(key: Hashable, traced: ImageTrace) -> pd.DataFrame:
-    rows = layer_statistics({name: traced.activation(name)[0] for name in traced.layers})
+    rows = layer_statistics({name: traced.activation(name) for name in traced.layers})
     table = pd.DataFrame(map(asdict, rows))
     shares = ["zero_share", "dead_share"]
     return table.assign(**(100 * table[shares]).round(1))

@@ -1,5 +1,6 @@
 """The panel of the Filters page: the kernels of one convolution, live over convolutions and filters."""
 
+import math
 from collections.abc import Hashable
 
 import numpy as np
@@ -13,7 +14,7 @@ from xai.inspection import Filters, filters
 from xai.model import Model
 from xai.ui import caching, downloads, pickers, state
 from xai.ui.components import Sprite, scrubber
-from xai.ui.pictures import level_colours, pack_channels
+from xai.ui.pictures import assemble, level_colours, pack_channels
 
 WAYS = {"colours": "In colour", "components": "Strongest pattern", "channel": "One input channel"}
 DUPLICATE = 0.95  # cosine from which two filters count as doing the same
@@ -27,7 +28,9 @@ def show_filters(choice: pickers.Choice) -> None:
     convolutions = dict(list_convolutions(model.network))
     left, right = st.columns(2, gap="medium")
     with left:
-        layer = pickers.pick_layer(model, key="convolution", names=tuple(convolutions), default=next(iter(convolutions)))
+        shared = st.session_state.get("layer")
+        first = shared if shared in convolutions else next(iter(convolutions))
+        layer = pickers.pick_layer(model, key="convolution", names=tuple(convolutions), default=first)
     weight = convolutions[layer].weight
     with right:
         show, channel = _pick_way(inputs=weight.shape[1])
@@ -78,7 +81,9 @@ def _show_metrics(found: Filters) -> None:
         st.metric("Filters", count)
         st.metric("Kernel", f"{height} × {width}")
         st.metric("Input channels", inputs)
-        st.metric("Dead filters", f"{found.statistics.dead_share:.1%}", help="Weights near zero against the layer's median.")
+        st.metric(
+            "Dead filters", f"{found.statistics.dead_share:.1%}", help="Weights near zero against the layer's median."
+        )
         st.metric(
             "Near duplicates", f"{float((similar > DUPLICATE).float().mean()):.1%}",
             help=f"Filters whose direction another one shares (cosine above {DUPLICATE}).",
@@ -130,15 +135,11 @@ def _sprite(found: Filters) -> Sprite:
     kernels = found.kernels
     low, high = (reduce(kernels.reshape(len(kernels), -1), axis=1) for reduce in (np.min, np.max))
     if found.shown != "colours":
-        least = min(float(low.min()), -1e-12)  # also a layer of positive weights is drawn on a signed scale
-        return pack_channels(kernels, np.minimum(low, least * (low == low.min())), high, shared=True)
-    count, height, width, _ = kernels.shape
-    columns = int(np.ceil(np.sqrt(count)))
-    sheet = np.full((-(-count // columns) * columns, height, width, 3), 0.5, np.float32)
-    sheet[:count] = kernels
-    rows = sheet.reshape(-1, columns, height, width, 3).transpose(0, 2, 1, 3, 4).reshape(-1, columns * width, 3)
-    weights = found.weight.reshape(count, -1)
-    return Sprite(encode_png(np.rint(rows * 255).astype(np.uint8)), columns, (width, height), weights.min(1), weights.max(1), None, 0)
+        return pack_channels(kernels, low, high, shared=True, signed=True)
+    weights = found.weight.reshape(len(kernels), -1)
+    columns = math.ceil(math.sqrt(len(kernels)))
+    sheet = encode_png(assemble(np.rint(kernels * 255).astype(np.uint8), columns))
+    return Sprite(sheet, columns, kernels.shape[2:0:-1], weights.min(1), weights.max(1), scale=None, zero=0)
 
 
 def _show_more(found: Filters) -> None:
@@ -153,5 +154,11 @@ def _show_more(found: Filters) -> None:
                 st.plotly_chart(figure, width="stretch", key="pairs", config={"displayModeBar": False})
             else:
                 ordered = found.similarity[np.ix_(found.order, found.order)]
-                st.image(encode_png(style.colour_values(ordered, 1.0, signed=True)), width="stretch", alt="Similarity of all filters")
-            st.caption("Cosine between the weights of each two filters; similar ones stand together. Blocks of red do nearly the same.")
+                st.image(
+                    encode_png(style.colour_values(ordered, 1.0, signed=True)),
+                    width="stretch",
+                    alt="Similarity of all filters",
+                )
+            st.caption(
+                "Cosine between the weights of each two filters; similar ones stand together. Blocks of red do nearly the same."
+            )

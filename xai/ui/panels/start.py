@@ -21,18 +21,20 @@ def show_prediction(choice: pickers.Choice) -> None:
     traced = choice.trace()
     seen, said = st.columns([2, 3], gap="medium")
     with seen, st.container(border=True, height="stretch"):
-        st.subheader("What the network sees")
+        st.header("What the network sees")
         st.image(working_jpeg(traced), width="stretch", alt=f"{choice.image.name} as the network gets it")
         height, width = traced.pixels.shape[2:]
         st.caption(f"{width} × {height} pixels, made from {choice.image.width} × {choice.image.height}")
     with said, st.container(border=True, height="stretch"):
-        st.subheader("What it says")
+        st.header("What it says")
         likely = predict(traced)
         names, probabilities, _ = zip(*likely, strict=True)
         st.plotly_chart(
             prediction_bars(names, probabilities), width="stretch", key="prediction", config={"displayModeBar": False}
         )
-        meaning = "share out 100 % among all classes" if choice.model.output == "softmax" else "are given class by class"
+        meaning = (
+            "share out 100 % among all classes" if choice.model.output == "softmax" else "are given class by class"
+        )
         st.caption(f"The probabilities {meaning}. They say how sure the network is, not how right.")
 
 
@@ -43,12 +45,14 @@ def show_model_card(choice: pickers.Choice) -> None:
     convolutions = sum(layer.group == "convolution" for layer in layers)
     height, width = model.input_size
     with st.container(border=True):
-        st.subheader(model.title)
+        st.header(model.title)
         with st.container(horizontal=True):
             st.metric("Parameters", f"{model.parameters / 1e6:.1f} M")
             st.metric("Input", f"{height} × {width}")
             st.metric("Classes", f"{len(model.class_names):,}")
-            st.metric("Layers to look at", len(layers), help=f"{convolutions} convolutions, the others stages and blocks")
+            st.metric(
+                "Layers to look at", len(layers), help=f"{convolutions} convolutions, the others stages and blocks"
+            )
         preset = MODELS[model.name].presets.get(model.weights) if model.name in MODELS else None
         if preset is not None:
             st.markdown(f"Published accuracy on ImageNet: {preset.top1:.1f} % top-1, {preset.top5:.1f} % top-5.")
@@ -59,7 +63,7 @@ def show_model_card(choice: pickers.Choice) -> None:
 
 def show_questions() -> None:
     """Lead on to the other pages."""
-    st.subheader("Where to go from here")
+    st.header("Where to go from here")
     known = st.session_state.get(KNOWN_PAGES, {})
     for name, question in QUESTIONS.items():
         if name in known:

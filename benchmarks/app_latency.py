@@ -1,0 +1,211 @@
+"""How fast the app answers: from a key press to the new picture on the screen, and from the pointer to the next frame.
+
+Run it on an otherwise idle computer with Chromium: `python benchmarks/app_latency.py`. It starts the app on a free port
+with an untrained network (weights do not change the time) and prints medians as a Markdown table and as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
+
+# Runs in the page: from the last key press (its own time stamp) until the frame in which the picture has changed.
+PROBE = """
+() => {
+  const roots = [...document.querySelectorAll("*")].map((e) => e.shadowRoot).filter(Boolean)
+  const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))
+  addEventListener("keydown", (event) => (window.pressed = event.timeStamp), true)
+  window.nextPicture = (selector, what) => {
+    const root = roots.find((each) => each.querySelector(selector))
+    return new Promise((done) => {
+      setTimeout(() => done(null), 3000) // the same picture again: the last block of a stage is the stage
+      const observer = new MutationObserver(async (changes) => {
+        const image = changes.map((change) => change.target).find((node) => node.tagName === "IMG")
+        if (what === "src" && !image) return
+        observer.disconnect()
+        if (image) await image.decode().catch(() => null)
+        done((await painted()) - window.pressed)
+      })
+      observer.observe(root, { subtree: true, childList: what === "text", attributes: what === "src", attributeFilter: what === "src" ? ["src"] : undefined })
+    })
+  }
+  const scrubber = roots.find((each) => each.querySelector(".scrubber"))
+  window.frames_ = []
+  scrubber?.querySelector("input").addEventListener("input", (event) => {
+    const began = event.timeStamp
+    painted().then((now) => window.frames_.push(now - began))
+  })
+}
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured way of using the app; times in milliseconds, `goal` what its median must stay under."""
+
+    what: str
+    goal: float
+    median: float
+    p90: float
+    worst: float
+    count: int
+
+
+@contextmanager
+def running_app(**environment: str) -> Iterator[str]:
+    """Serve the app on a free port of this computer until the block ends; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    server = subprocess.Popen(
+        [*command, "--server.headless", "true", "--server.address", "127.0.0.1"],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until(lambda: _answers(f"{address}/api/health"), server)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait_until(true: Callable[[], bool], server: subprocess.Popen[bytes], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        if server.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"The app did not start (exit code {server.poll()}).")
+        time.sleep(0.1)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def is_ready(address: str) -> bool:
+    """Say whether the app has loaded its network."""
+    with urllib.request.urlopen(f"{address}/api/health", timeout=5) as answer:
+        return json.load(answer)["ready"]
+
+
+def open_page(page: Page, address: str) -> None:
+    """Open a page of the app and wait until it stands still."""
+    page.goto(address)
+    page.wait_for_selector(IDLE, timeout=120_000)
+    page.wait_for_selector(".st-key-explanation, .st-key-scrubber, .st-key-kernels", timeout=120_000)
+    page.wait_for_timeout(1500)
+    page.evaluate(PROBE)
+
+
+def time_keys(page: Page, slider: str, key: str, picture: tuple[str, str], count: int) -> list[float]:
+    """Press a key on a slider `count` times and return the time until each new picture was painted."""
+    thumb = page.get_by_role("slider", name=re.compile(f"^{slider}"))
+    times = []
+    while len(times) < count + 2:  # the first two warm the browser up
+        thumb.focus()
+        page.evaluate("([selector, what]) => { window.coming = window.nextPicture(selector, what) }", list(picture))
+        page.keyboard.press(key)
+        took = page.evaluate("window.coming")
+        page.wait_for_selector(IDLE)
+        page.wait_for_timeout(250)
+        if took is not None:
+            times.append(took)
+    return times[2:]
+
+
+def time_drag(page: Page, steps: int = 120) -> list[float]:
+    """Drag the scrubber from end to end and return the time from each move to its frame."""
+    box = page.locator(".scrubber input").bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.evaluate("window.frames_ = []")
+    page.mouse.move(box["x"] + 8, middle)
+    page.mouse.down()
+    for step in range(steps):
+        page.mouse.move(box["x"] + 8 + (box["width"] - 16) * step / steps, middle)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    return page.evaluate("window.frames_")
+
+
+def measure(page: Page, address: str, count: int) -> list[Row]:
+    """Time every goal of the app."""
+    sheet, overlay = (".scrubber", "text"), (".viewer", "src")
+    rows = []
+    open_page(page, f"{address}/attribution?relu=false")  # an untrained network's Grad-CAM may be zero, which shows no change
+    rows.append(_row("class slider, Attribution", 150, time_keys(page, "Class by rank", "ArrowRight", overlay, count)))
+    rows.append(_row("layer slider, Attribution (Grad-CAM)", 300, time_keys(page, "Layer", "ArrowLeft", overlay, count)))
+    open_page(page, f"{address}/feature_maps")
+    rows.append(_row("channel slider, Feature maps", 150, time_keys(page, "Channel of", "ArrowRight", sheet, count)))
+    rows.append(_row("scrubbing, pointer to frame", 33, time_drag(page)))
+    rows.append(_row("layer slider, Feature maps", 150, time_keys(page, "Layer", "ArrowLeft", sheet, count)))
+    return rows
+
+
+def _row(what: str, goal: float, times: list[float]) -> Row:
+    ordered = sorted(times)
+    p90 = ordered[min(len(ordered) - 1, round(0.9 * len(ordered)))]
+    return Row(what, goal, statistics.median(times), p90, ordered[-1], len(times))
+
+
+def markdown(rows: list[Row]) -> str:
+    """Write the rows as a table."""
+    lines = ["| what | goal | median | p90 | worst | n |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {r.what} | {r.goal:.0f} ms | {r.median:.0f} ms | {r.p90:.0f} ms | {r.worst:.0f} ms | {r.count} |" for r in rows
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Start the app, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="resnet50")
+    parser.add_argument("--weights", default="none", help="a file, an official name, or none for untrained")
+    parser.add_argument("--count", type=int, default=20, help="key presses per row")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    given = parser.parse_args()
+    browser_path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    with running_app(XAI_MODEL=given.model, XAI_WEIGHTS=given.weights) as address, sync_playwright() as playwright:
+        while not is_ready(address):
+            time.sleep(0.5)
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(FLAGS))
+        rows = measure(browser.new_page(viewport={"width": 1280, "height": 900}), address, given.count)
+        browser.close()
+    print(f"{given.model}, {os.cpu_count()} cores\n\n{markdown(rows)}\n")
+    text = json.dumps({"model": given.model, "cores": os.cpu_count(), "rows": [asdict(row) for row in rows]}, indent=2)
+    print(text)
+    if given.json:
+        given.json.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

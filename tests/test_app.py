@@ -1,0 +1,454 @@
+"""The app without a browser: pages alone and in their frame, links, bad uploads, the weights offer, the caches."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import struct
+import threading
+import zipfile
+import zlib
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+from streamlit.testing.v1 import AppTest
+
+from xai.errors import Cancelled, UserError
+from xai.io.images import load_image
+from xai.io.models import MODELS, Preset
+from xai.spec import RunSpec
+from xai.ui import caching, downloads, pictures, weights
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("start", "feature_maps", "filters", "attribution")
+PICTURE_PAGES = ("feature_maps", "attribution")
+
+
+@pytest.fixture(autouse=True)
+def _small_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("XAI_MODEL", "resnet18")
+    monkeypatch.setenv("XAI_WEIGHTS", "none")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # no official weights on this computer
+    weights._downloads().clear()
+
+
+@pytest.fixture
+def open_page():
+    def run(page: str, **query: str) -> AppTest:
+        at = AppTest.from_file(str(ROOT / "pages" / f"{page}.py"), default_timeout=120)
+        for name, text in query.items():
+            at.query_params[name] = text
+        at.session_state[downloads.OPEN] = True
+        return at.run()
+
+    return run
+
+
+def component(at: AppTest, key: str) -> dict:
+    """What Python sent to a component of ours."""
+    return json.loads(at.get_by_key(key).proto.json)
+
+
+def healthy(at: AppTest) -> bool:
+    assert not at.exception, at.exception
+    return not [print(error.value) for error in at.error]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_runs_alone_and_says_that_the_network_is_untrained(page, open_page):
+    at = open_page(page)
+    assert healthy(at)
+    assert not at.title, "the frame owns the title"
+    assert "Untrained network" in at.warning[0].value
+    assert any("resnet18 (untrained)" in badge.value for badge in at.markdown)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_in_the_frame_has_its_title(page):
+    at = AppTest.from_file(str(ROOT / "xai" / "ui" / "frame.py"), default_timeout=120).run()
+    at = at.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
+    assert healthy(at)
+    assert [title.value.lower().replace(" ", "_") for title in at.title] == [page]
+
+
+def test_bare_launcher_shows_the_start_page():
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120).run()
+    assert healthy(at)
+    assert at.title[0].value == "Start"
+    assert any(metric.label == "Parameters" and metric.value == "11.7 M" for metric in at.metric)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_thin(page):
+    text = (ROOT / "pages" / f"{page}.py").read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 40
+    assert not [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.For | ast.While | ast.Lambda)]
+    imported = {name.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for name in n.names}
+    assert not imported & {"torch", "numpy"}
+
+
+def test_choices_stay_when_the_page_changes():
+    at = AppTest.from_file(str(ROOT / "xai" / "ui" / "frame.py"), default_timeout=120).run()
+    at.selectbox(key="image").select("coffee").run()
+    at.switch_page(str(ROOT / "pages" / "attribution.py")).run()
+    at.select_slider(key="layer").set_value("layer2").run()
+    at.switch_page(str(ROOT / "pages" / "feature_maps.py")).run()
+    assert healthy(at)
+    assert at.select_slider(key="layer").value == "layer2"
+    assert at.selectbox(key="image").value == "coffee"
+
+
+# Attribution
+
+
+def test_layer_class_and_drawing_change_the_picture(open_page):
+    at = open_page("attribution")
+    seen = {component(at, "explanation")["panels"][1]["src"]}
+    for change in (
+        lambda: at.toggle(key="relu").set_value(False),
+        lambda: at.select_slider(key="layer").set_value("layer3"),
+        lambda: at.slider(key="rank").set_value(5),
+        lambda: at.slider(key="opacity").set_value(90),
+        lambda: at.slider(key="hide").set_value(50),
+        lambda: at.selectbox(key="diverging").select("PuOr_r"),
+    ):
+        change().run()
+        assert healthy(at)
+        seen.add(component(at, "explanation")["panels"][1]["src"])
+    assert len(seen) == 7
+
+
+def test_rank_search_and_likely_classes_say_the_same(open_page):
+    at = open_page("attribution")
+    assert at.selectbox(key="target").value is None, "empty means the predicted class"
+    first = at.slider(key="rank").value
+    at.slider(key="rank").set_value(3).run()
+    chosen = at.selectbox(key="target").value
+    assert first == 1 and chosen == at.button_group(key="likely").value
+    at.selectbox(key="target").select(285).run()
+    assert "Egyptian cat" in component(at, "explanation")["panels"][1]["caption"]
+    assert at.slider(key="rank").value > 0
+
+
+def test_compared_classes_share_one_scale(open_page):
+    at = open_page("attribution", relu="false", target="282,285,281")
+    data = component(at, "explanation")
+    assert [panel["name"] for panel in data["panels"]] == ["picture", "tiger cat", "Egyptian cat", "tabby"]
+    largest = max(max(abs(panel["low"]), abs(panel["high"])) for panel in data["panels"][1:])
+    assert data["high"] == pytest.approx(largest) and data["low"] == pytest.approx(-largest)
+
+
+def test_methods_start_with_their_own_options(open_page):
+    at = open_page("attribution")
+    assert at.toggle(key="relu").value is True
+    at.selectbox(key="method").select("hires_cam").run()
+    assert at.toggle(key="relu").value is False and component(at, "explanation")["low"] < 0
+
+
+# Feature maps and filters
+
+
+def test_layer_and_sort_move_the_scrubber(open_page):
+    at = open_page("feature_maps")
+    first = component(at, "scrubber")
+    assert first["count"] == 512 and first["order"][0] == first["index"] == at.number_input(key="channel").value
+    at.select_slider(key="layer").set_value("layer1").run()
+    second = component(at, "scrubber")
+    assert second["count"] == 64 and second["sprite"] != first["sprite"]
+    assert second["index"] == second["order"][0], "a new layer starts with its first channel"
+    at.button_group(key="sort").set_value("variance").run()
+    third = component(at, "scrubber")
+    assert third["order_name"] == "variance" and third["sprite"] == second["sprite"]
+    assert third["scores"] == sorted(third["scores"]) or third["scores"][third["order"][0]] == max(third["scores"])
+    at.number_input(key="channel").set_value(7).run()
+    assert healthy(at) and component(at, "scrubber")["index"] == 7
+
+
+@pytest.mark.parametrize(("signed", "shared"), [(False, True), (True, True), (True, False), (False, False)])
+def test_sprite_holds_the_maps(signed, shared):
+    """The picture in the browser against the numbers: every pixel of a tile stands for its value."""
+    maps = np.random.default_rng(0).normal(size=(10, 7, 5)).astype(np.float32)
+    maps = maps if signed else np.abs(maps)
+    low, high = maps.min((1, 2)), maps.max((1, 2))
+    sprite = pictures.pack_channels(maps, low, high, shared=shared, signed=signed)
+    sheet = np.asarray(PillowImage.open(io.BytesIO(sprite.png)).convert("L"), dtype=float)
+    width, height = sprite.tile
+    assert (width, height) == (5, 7) and (sprite.scale is not None) == shared
+    for channel, values in enumerate(maps):
+        row, column = divmod(channel, sprite.columns)
+        tile = sheet[row * height : (row + 1) * height, column * width : (column + 1) * width]
+        end = np.abs(maps).max() if shared else np.abs(values).max()
+        shown = (tile - sprite.zero) / (127 if signed else 255) * end
+        assert np.abs(shown - values).max() <= end / 250
+
+
+def test_zero_of_a_signed_sheet_is_exactly_neutral():
+    maps = np.zeros((3, 4, 4), np.float32)
+    maps[1, 0, 0], maps[2, 0, 0] = -2, 1
+    sprite = pictures.pack_channels(maps, maps.min((1, 2)), maps.max((1, 2)), shared=True, signed=True)
+    levels = np.asarray(PillowImage.open(io.BytesIO(sprite.png)).convert("L"))
+    assert (levels[:4, :4] == sprite.zero).all()
+    assert pictures.level_colours("RdBu_r", signed=True)[sprite.zero].tolist() == [247, 246, 246]
+
+
+def test_contribution_asks_for_a_class(open_page):
+    at = open_page("feature_maps", sort="contribution", target="285")
+    assert healthy(at)
+    assert component(at, "scrubber")["order_name"] == "contribution to Egyptian cat"
+
+
+@pytest.mark.parametrize("more", ["Activation map", "All channels", "All layers"])
+def test_feature_map_tabs(more, open_page):
+    at = open_page("feature_maps", more=more)
+    assert healthy(at)
+    if more == "All layers":
+        assert {"layer1", "layer4"} <= set(at.dataframe[0].value["layer"])
+
+
+@pytest.mark.parametrize("show", ["In colour", "Strongest pattern", "One input channel"])
+def test_filters_of_the_first_layer(show, open_page):
+    at = open_page("filters", show=show)
+    assert healthy(at)
+    data = component(at, "kernels")
+    assert data["count"] == 64 and data["tile"] == [7, 7]
+    assert (data["table"] is None) == (show == "In colour")
+
+
+def test_filters_of_a_deeper_layer(open_page):
+    at = open_page("filters", convolution="layer4.1.conv2", show="One input channel", about="Similarity")
+    assert healthy(at)
+    at.slider(key="input_channel").set_value(511).run()
+    assert healthy(at) and component(at, "kernels")["count"] == 512
+    assert "colours" not in at.button_group(key="show").options
+
+
+# Links
+
+
+def link_of(at: AppTest) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(at.code[0].value).query))
+
+
+@pytest.mark.parametrize("page", ["feature_maps", "filters", "attribution"])
+def test_link_opens_the_same_view(page, open_page):
+    at = open_page(page)
+    if page == "attribution":
+        at.select_slider(key="layer").set_value("layer2").run()
+        at.selectbox(key="target").select(134).run()
+        at.selectbox(key="method").select("hires_cam").run()
+        at.slider(key="opacity").set_value(35).run()
+    elif page == "feature_maps":
+        at.select_slider(key="layer").set_value("layer3").run()
+        at.number_input(key="channel").set_value(11).run()
+    else:
+        at.select_slider(key="convolution").set_value("layer1.0.conv1").run()
+    again = open_page(page, **link_of(at))
+    assert healthy(again) and len(again.warning) == 1, "only the untrained label"
+    for key in ("explanation", "scrubber", "kernels"):
+        if (before := at.get_by_key(key) if key in str(at) else None) is not None:
+            assert json.loads(before.proto.json) == component(again, key)
+    assert link_of(again) == link_of(at)
+
+
+def test_link_command_and_cell_are_the_runspec(open_page):
+    at = open_page("attribution", method="gradcam", layer="layer3", target="281")
+    spec = RunSpec.from_query(link_of(at))
+    assert (spec.model, spec.weights, spec.method) == ("resnet18", "untrained", "grad_cam")
+    assert (spec.layer, spec.target, spec.image) == ("layer3", (281,), "cat")
+    assert at.code[1].value.startswith("xai explain --img cat --model resnet18")
+    assert "xai.explain(model, image, 'grad_cam', target=281" in at.code[2].value
+
+
+@pytest.mark.parametrize(
+    ("query", "word"),
+    [
+        ({"model": "resnet9000"}, "resnet9000"),
+        ({"weights": "IMAGENET1K_V9"}, "IMAGENET1K_V9"),
+        ({"image": "../../etc/passwd"}, "etc/passwd"),
+        ({"layer": "nix"}, "nix"),
+        ({"target": "99999"}, "99999"),
+        ({"target": "<script>alert(1)</script>"}, "script"),
+        ({"method": "magic"}, "magic"),
+        ({"channel": "-1"}, "-1"),
+        ({"resize": "stretch"}, "stretch"),
+        ({"method": "grad_cam", "relu": "perhaps"}, "perhaps"),
+    ],
+)
+@pytest.mark.parametrize("page", PICTURE_PAGES)
+def test_bad_link_is_told_and_the_page_shows_what_it_can(page, query, word, open_page):
+    at = open_page(page, **query)
+    assert healthy(at)
+    told = [warning.value for warning in at.warning if "link" in warning.value]
+    assert len(told) == 1 and word in told[0]
+
+
+def test_harmless_nonsense_in_a_link_is_ignored(open_page):
+    at = open_page("feature_maps", sort="nix", opacity="900", colormap="nix", utm_source="x", more="nix")
+    assert healthy(at)
+
+
+# Uploads
+
+
+def png(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    PillowImage.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def bomb() -> bytes:
+    """A tiny file that says it is 30,000 x 30,000."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
+
+
+BAD_UPLOADS = {
+    "empty.png": b"",
+    "text.jpg": b"this is not a picture",
+    "page.png": b"<!doctype html><html><body>no</body></html>",
+    "drawing.png": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+    "cut.png": png(64, 64)[:200],
+    "bomb.png": bomb(),
+    "large.png": png(5000, 4100)[:100_000],
+    "heavy.png": png(64, 64) + b"\0" * 10_000_001,
+    "zip.png": b"PK\x03\x04" + b"\0" * 50,
+}
+
+
+def upload(at: AppTest, name: str, data: bytes) -> AppTest:
+    at.button_group(key="source").set_value("upload").run()
+    at.file_uploader(key="upload").upload(name, data, "image/png")
+    return at.run()
+
+
+@pytest.mark.parametrize("name", BAD_UPLOADS)
+def test_bad_upload_becomes_one_sentence(name, open_page):
+    at = upload(open_page("attribution"), name, BAD_UPLOADS[name])
+    assert not at.exception
+    assert len(at.error) == 1 and at.error[0].value.endswith(".") and "\n" not in at.error[0].value
+    assert not at.code, "nothing is shown as if it were the upload"
+
+
+def test_upload_is_used_and_has_no_link(open_page):
+    at = upload(open_page("attribution"), "mine.png", png(300, 200))
+    assert healthy(at) and any("mine.png" in badge.value for badge in at.markdown)
+    assert len(at.code) == 2, "a command and a cell, no link"
+    assert any("no link" in caption.value for caption in at.caption)
+
+
+def test_report_zip_holds_the_picture_with_its_digest():
+    image = load_image(png(30, 20), name="mine.png")
+    spec = RunSpec(model="resnet18", method="grad_cam", image=image.name, image_digest=image.digest)
+    with zipfile.ZipFile(io.BytesIO(downloads.report_zip(spec, image))) as archive:
+        assert RunSpec.from_json(archive.read("result.json").decode()) == spec
+        assert load_image(archive.read("picture.png")).digest == image.digest
+
+
+# Weights and caches
+
+
+def test_missing_weights_are_offered_and_nothing_blocks(open_page):
+    at = open_page("start", model="resnet18", weights="IMAGENET1K_V1")
+    assert healthy(at)
+    assert "not on this computer" in at.header[0].value
+    assert [button.label for button in at.main.button] == ["Download 45 MB"]
+
+
+def test_download_shows_progress_stops_and_tells_failure(open_page, monkeypatch):
+    release = threading.Event()
+
+    def slow(url, on_progress):
+        on_progress(0.4, "18 of 45 MB, 3 s left")
+        release.wait(20)
+        on_progress(0.5, "")
+        raise AssertionError("the stop was not seen")
+
+    monkeypatch.setattr(weights, "download", slow)
+    at = open_page("start", model="resnet18", weights="IMAGENET1K_V1")
+    at.main.button[0].click().run()
+    assert [button.label for button in at.main.button] == ["Stop"]
+    at.main.button[0].click()
+    at.run()
+    release.set()
+    job = next(iter(weights._downloads().values()))
+    for _ in range(200):
+        if not job.running:
+            break
+        threading.Event().wait(0.02)
+    at.run()
+    assert "stopped" in at.error[0].value and not at.exception
+
+
+def test_failed_download_is_one_sentence(monkeypatch):
+    def fails(url, on_progress):
+        raise UserError("Could not download x: no network.")
+
+    monkeypatch.setattr(weights, "download", fails)
+    job = weights.start_download(next(iter(MODELS["resnet18"].presets.values())))
+    for _ in range(200):
+        if not job.running:
+            break
+        threading.Event().wait(0.02)
+    assert job.error == "Could not download x: no network." and not job.running
+
+
+def test_download_report_raises_when_stopped():
+    job = weights.Download()
+    job.report(0.5, "half")
+    assert (job.fraction, job.text) == (0.5, "half")
+    job.stop.set()
+    with pytest.raises(Cancelled):
+        job.report(0.6, "")
+
+
+def test_byte_bounded_cache_keeps_to_its_size_and_calls_once():
+    calls: list[int] = []
+
+    @caching.byte_bounded(100, len)
+    def make(key: int, size: int) -> bytes:
+        calls.append(key)
+        threading.Event().wait(0.05)
+        return bytes(size)
+
+    threads = [threading.Thread(target=make, args=(1, 60)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert calls == [1], "eight sessions wait for one call"
+    make(2, 60)
+    make(1, 60)
+    assert calls == [1, 2, 1], "60 and 60 do not fit into 100"
+    assert len(make(3, 500)) == 500, "what is larger than the cache is made all the same"
+
+
+def test_start_model_prefers_what_was_given(monkeypatch, tmp_path):
+    assert caching.start_model() == ("resnet18", "untrained")
+    monkeypatch.setenv("XAI_MODEL", "mobilenet_v2")
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "mine.safetensors"))
+    assert caching.start_model() == ("mobilenet_v2", "file mine.safetensors")
+    assert caching.weights_labels("mobilenet_v2")[0] == "file mine.safetensors"
+    assert "file mine.safetensors" not in caching.weights_labels("resnet18")
+    monkeypatch.setenv("XAI_MODEL", "nix")
+    with pytest.raises(UserError, match="nix"):
+        caching.start_model()
+
+
+def test_network_on_disk_is_opened_at_once(monkeypatch):
+    monkeypatch.delenv("XAI_MODEL")
+    monkeypatch.setattr(Preset, "on_disk", property(lambda self: "resnet34" in self.url))
+    assert caching.start_model() == ("resnet34", "IMAGENET1K_V1")
