@@ -33,7 +33,8 @@ IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 PROBE = """
 () => {
   const roots = [...document.querySelectorAll("*")].map((e) => e.shadowRoot).filter(Boolean)
-  const painted = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))
+  const frame = () => new Promise(requestAnimationFrame)
+  const painted = async () => { await frame(); await frame(); return performance.now() }
   addEventListener("keydown", (event) => (window.pressed = event.timeStamp), true)
   window.nextPicture = (selector, what) => {
     const root = roots.find((each) => each.querySelector(selector))
@@ -46,7 +47,8 @@ PROBE = """
         if (image) await image.decode().catch(() => null)
         done((await painted()) - window.pressed)
       })
-      observer.observe(root, { subtree: true, childList: what === "text", attributes: what === "src", attributeFilter: what === "src" ? ["src"] : undefined })
+      const change = what === "src" ? { attributeFilter: ["src"] } : { childList: true }
+      observer.observe(root, { subtree: true, ...change })
     })
   }
   const scrubber = roots.find((each) => each.querySelector(".scrubber"))
@@ -160,9 +162,9 @@ def measure(page: Page, address: str, count: int) -> list[Row]:
     """Time every goal of the app."""
     sheet, overlay = (".scrubber", "text"), (".viewer", "src")
     rows = []
-    open_page(page, f"{address}/attribution?relu=false")  # an untrained network's Grad-CAM may be zero, which shows no change
+    open_page(page, f"{address}/attribution?relu=false")  # an untrained network's map may have no positive value
     rows.append(_row("class slider, Attribution", 150, time_keys(page, "Class by rank", "ArrowRight", overlay, count)))
-    rows.append(_row("layer slider, Attribution (Grad-CAM)", 300, time_keys(page, "Layer", "ArrowLeft", overlay, count)))
+    rows.append(_row("layer slider, Grad-CAM", 300, time_keys(page, "Layer", "ArrowLeft", overlay, count)))
     open_page(page, f"{address}/feature_maps")
     rows.append(_row("channel slider, Feature maps", 150, time_keys(page, "Channel of", "ArrowRight", sheet, count)))
     rows.append(_row("scrubbing, pointer to frame", 33, time_drag(page)))
@@ -179,9 +181,9 @@ def _row(what: str, goal: float, times: list[float]) -> Row:
 def markdown(rows: list[Row]) -> str:
     """Write the rows as a table."""
     lines = ["| what | goal | median | p90 | worst | n |", "|---|---|---|---|---|---|"]
-    lines += [
-        f"| {r.what} | {r.goal:.0f} ms | {r.median:.0f} ms | {r.p90:.0f} ms | {r.worst:.0f} ms | {r.count} |" for r in rows
-    ]
+    for row in rows:
+        times = " | ".join(f"{value:.0f} ms" for value in (row.goal, row.median, row.p90, row.worst))
+        lines.append(f"| {row.what} | {times} | {row.count} |")
     return "\n".join(lines)
 
 

@@ -6,8 +6,8 @@ from xai.ui import pickers
 from xai.ui.panels import attribution
 
 st.markdown(
-    "Ask the network why it scores the picture as it does. Move through layers and classes; the map shows where, in this "
-    "picture, the evidence for the class lies."
+    "Ask the network why it scores the picture as it does. Move through layers and classes; the map shows where, in "
+    "this picture, the evidence for the class lies."
 )
 chosen = pickers.choose()
 attribution.show_explanation(chosen)

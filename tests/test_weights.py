@@ -21,6 +21,7 @@ from xai.errors import Cancelled, UserError
 from xai.io import weights
 from xai.io.weights import download, load_state, read_state_dict, weights_digest
 
+pytestmark = pytest.mark.filterwarnings("ignore:Detected pickle protocol", "ignore:.torch.*(jit|load)")
 SUFFIXES = [".safetensors", ".pth", ".pt"]
 
 
@@ -258,7 +259,7 @@ class Handler(BaseHTTPRequestHandler):
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.way, server.asked = "good", []
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 

@@ -13,8 +13,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from xai.compute.layers import discover_layers, propose_layer
-from xai.compute.trace import Classifier, ModuleOutput, record_outputs
+from xai.compute.layers import Layer, discover_layers, offered, propose_layer
+from xai.compute.trace import Classifier, ModuleOutput, record_outputs, trace_pixels
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
 from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model
@@ -86,7 +86,7 @@ def load_model(
         output=output,
         classifier=classifier,
         all_layers=MappingProxyType(layers),
-        default_layer=propose_layer(layers),
+        default_layer=propose_layer(layers) if reshape is None else _propose_token_layer(classifier, layers, fmt),
         weights_digest=weights_digest(network),
         notes=(*sentences, *_describe_outputs(scores, outputs, network, output)),
         options=_told(fmt, {"mean": mean, "std": std, "input_size": input_size}, output),
@@ -228,6 +228,15 @@ def _try_out(classifier: Classifier, fmt: InputFormat) -> tuple[Tensor, list[Mod
         shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise UserError(f"{name} must return scores (N, classes) for pixels (N, ...); it returns {shape}.")
     return scores, outputs
+
+
+def _propose_token_layer(classifier: Classifier, layers: Mapping[str, Layer], fmt: InputFormat) -> str:
+    """Choose the last layer where places matter: a head that reads only the class token leaves later ones without."""
+    names = offered(layers)
+    pixels = torch.rand(1, 3, *fmt.size, generator=torch.Generator().manual_seed(0))
+    trace = trace_pixels(classifier, pixels, names, input_gradient=True)
+    reached = [name for name in names if trace.edges[name] is not None and trace.gradients(name, [0]).any()]
+    return (reached or [propose_layer(layers)])[-1]
 
 
 def _class_names(given: Sequence[str] | None, classes: int, preset: Preset | None) -> tuple[str, ...]:

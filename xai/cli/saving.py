@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from xai.explanation import Explanation
     from xai.model import Model
 
+ROUNDING = 1e-5  # values that differ by less, relative to the largest, are one value in float32
+
 
 class Keeper:
     """Writes explanations and their records.
@@ -111,5 +113,6 @@ def _record(source: Source, explanation: Explanation, path: Path, raw: Path | No
 
 def _warn_of_constant_maps(source: Source, explanation: Explanation) -> None:
     for name, values in zip(explanation.target_names, explanation.map, strict=True):
-        if values.min() == values.max():
-            say(f"WARNING: {source}: the map for {name} is {float(values.flat[0]):g} everywhere, so it shows no place.")
+        low, high = float(values.min()), float(values.max())
+        if high - low <= ROUNDING * max(abs(low), abs(high)):
+            say(f"WARNING: {source}: the map for {name} is {high:g} everywhere, so it shows no place.")

@@ -124,11 +124,18 @@ def _last_of_each_size(network: nn.Module, trunk: Sequence[str], maps: Mapping[s
     return set(last.values())
 
 
+def _is_encoder(module: nn.Module) -> bool:
+    """Whether a module without convolutions holds a row of equal blocks, as the encoder of a transformer does."""
+    rows = [list(part.children()) for part in module.children() if isinstance(part, _CONTAINERS)]
+    equal = any(len(row) > 1 and len(set(map(type, row))) == 1 and list(row[0].children()) for row in rows)
+    return equal and not any(isinstance(part, CONVOLUTIONS) for part in module.modules())
+
+
 def _blocks(module: nn.Module, name: str, maps: Mapping[str, ModuleOutput]) -> Iterator[str]:
     """Yield the outermost modules with parts that are more than a plain container, at or below `name`."""
     parts = list(module.children())
     nested = any(next(part.children(), None) is not None for part in parts)
-    plain = type(module) is nn.Sequential or (isinstance(module, _CONTAINERS) and nested)
+    plain = type(module) is nn.Sequential or (isinstance(module, _CONTAINERS) and nested) or _is_encoder(module)
     if parts and not plain and name in maps:
         yield name
     else:

@@ -1,6 +1,7 @@
 """What all sessions share: loaded networks, traces, explanations and pictures, each bounded, each keyed by digests."""
 
 import gc
+import importlib
 import os
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -43,7 +44,7 @@ def byte_bounded(limit: int, size: Callable[[Any], int]) -> Callable[[Callable[.
 
 
 def start_model() -> tuple[str, str]:
-    """Return the name and weights label that a fresh session opens with: those given at the start, else what is there."""
+    """Return name and weights label that a fresh session opens with: those given at the start, else what is there."""
     name = os.environ.get("XAI_MODEL")
     if name is None:
         name, weights = default_model()
@@ -106,6 +107,8 @@ def settle() -> None:
 def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
     keep_freed_memory()
+    for page in ("start", "feature_maps", "filters", "attribution"):
+        importlib.import_module(f"xai.ui.panels.{page}")
     try:
         model = network(*start_model())
         traced = image_trace(model, load_image(sample_names()[0]))

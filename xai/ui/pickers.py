@@ -154,7 +154,7 @@ def _pick_picture() -> tuple[Image, str]:
         given = st.file_uploader(
             "A picture of yours", type=UPLOAD_TYPES, key="upload", max_upload_size=10,
             on_change=_forget_removed, args=("upload",),
-            help="Up to 10 MB and 20 megapixels. It stays in the memory of this server and goes when you close the tab.",
+            help="Up to 10 MB and 20 megapixels. It stays in this server's memory and goes when you close the tab.",
         )  # fmt: skip
     if given is not None:
         st.session_state[UPLOADED + source] = load_image(

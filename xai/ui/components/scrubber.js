@@ -7,6 +7,8 @@ const number = (value) =>
 
 const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
 
+const floats = (base64) => base64 && new Float32Array(bytes(base64).buffer)
+
 function loadImage(url) {
   return new Promise((resolve, reject) => {
     const image = new Image()
@@ -168,7 +170,9 @@ function create(root) {
     view.ask()
   }
 
-  view.update = async (data) => {
+  view.update = async (sent) => {
+    const data = { ...sent, low: floats(sent.low), high: floats(sent.high), scores: floats(sent.scores) }
+    data.order = sent.order && Array.from(new Int32Array(bytes(sent.order).buffer))
     view.wanted = data
     const known = view.data
     const fresh = !known || known.sprite !== data.sprite

@@ -1,6 +1,6 @@
 """The channel scrubber: drag through the channels of a layer; frames are drawn in the browser, nothing is sent."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +40,9 @@ def scrubber(
     label: str,
     channel: int,
     table: np.ndarray | None,
-    order: Sequence[int] | None = None,
+    order: np.ndarray | None = None,
     order_name: str = "",
-    scores: Sequence[float] | None = None,
+    scores: np.ndarray | None = None,
     page: int = 64,
     smooth: bool = False,
     backdrop: bytes | None = None,
@@ -58,9 +58,9 @@ def scrubber(
         label: what is scrubbed through, said above the slider.
         channel: the channel to stand on; wins over the browser's own when it changes.
         table: uint8 (256, 3) colours of the grey levels; None where the sheet is in colour already.
-        order: channel numbers best first, or None for their own order.
+        order: int (C,), channel numbers best first, or None for their own order.
         order_name: what the order follows ("mean").
-        scores: float per channel, the number the order follows.
+        scores: float (C,), the number that the order follows.
         page: tiles shown at once in the sheet.
         smooth: interpolate between the values of the enlarged channel.
         backdrop: JPEG of the picture to lay the channel over, or None.
@@ -73,14 +73,14 @@ def scrubber(
         "columns": sprite.columns,
         "tile": list(sprite.tile),
         "count": len(sprite.low),
-        "low": _short(sprite.low),
-        "high": _short(sprite.high),
+        "low": base64_text(sprite.low.astype("<f4")),
+        "high": base64_text(sprite.high.astype("<f4")),
         "scale": list(sprite.scale) if sprite.scale else None,
         "zero": sprite.zero,
         "table": None if table is None else base64_text(table),
-        "order": None if order is None else [int(i) for i in order],
+        "order": None if order is None else base64_text(order.astype("<i4")),
         "order_name": order_name,
-        "scores": None if scores is None else _short(np.asarray(scores)),
+        "scores": None if scores is None else base64_text(scores.astype("<f4")),
         "page": page,
         "smooth": smooth,
         "backdrop": data_uri(backdrop, "image/jpeg") if backdrop else None,
@@ -96,8 +96,3 @@ def scrubber(
             on_move(index)
 
     _MOUNT(key=key, data=data, default={"index": int(channel)}, on_index_change=moved)
-
-
-def _short(values: np.ndarray) -> list[float]:
-    """Round to four significant digits: enough to read, and half the message."""
-    return [float(f"{value:.4g}") for value in np.asarray(values, dtype=np.float64)]

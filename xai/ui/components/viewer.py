@@ -1,14 +1,15 @@
 """The picture viewer: pictures of one scene side by side, with the value under the pointer or the arrow keys."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from xai.ui.components.assets import base64_text, data_uri, register
+from xai.ui.components.assets import base64_text, data_uri, media_url, register
 
+LARGEST_GRID = 112  # values along the longer side; more would make the message larger than the picture
 _MOUNT = register("viewer")
-_MIME = {b"\x89PNG": "image/png", b"\xff\xd8\xff\xe0": "image/jpeg"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +49,12 @@ def viewer(
     panels: Sequence[Panel], stage: Stage, *, key: str, label: str, scale: Scale | None = None, widest: int = 640
 ) -> None:
     """Show the panels beside each other; below 400 px or so they stack. `label` names the whole for screen readers."""
-    grids = [panel.values for panel in panels if panel.values is not None]
+    sent = [_panel_data(panel, f"{key}-{number}") for number, panel in enumerate(panels)]
+    grids = [_thinned(panel.values) for panel in panels if panel.values is not None]
     _MOUNT(
         key=key,
         data={
-            "panels": [_panel_data(panel) for panel in panels],
+            "panels": sent,
             "size": list(stage.size),
             "view": list(stage.view),
             "box": list(stage.box),
@@ -70,14 +72,21 @@ def viewer(
     )
 
 
-def _panel_data(panel: Panel) -> dict[str, object]:
+def _panel_data(panel: Panel, place: str) -> dict[str, object]:
     """One panel as JSON; the values travel as 16-bit steps between their own lowest and highest."""
-    words = {"src": data_uri(panel.picture, _MIME.get(panel.picture[:4], "image/jpeg")), "name": panel.name}
-    words |= {"caption": panel.caption, "alt": panel.alt}
-    if panel.values is None:
-        return words
-    low, high = float(panel.values.min()), float(panel.values.max())
-    steps = np.zeros(panel.values.shape, "<u2")
+    mime = "image/png" if panel.picture.startswith(b"\x89PNG") else "image/jpeg"
+    words: dict[str, object] = {"name": panel.name, "caption": panel.caption, "alt": panel.alt}
+    if panel.values is None:  # a picture that stays while maps come and go: fetched once
+        return {**words, "src": media_url(panel.picture, mime, place)}
+    values = _thinned(panel.values)
+    low, high = float(values.min()), float(values.max())
+    steps = np.zeros(values.shape, "<u2")
     if high > low:
-        steps = np.rint((panel.values - low) * (65535 / (high - low))).astype("<u2")
-    return {**words, "values": base64_text(steps), "low": low, "high": high}
+        steps = np.rint((values - low) * (65535 / (high - low))).astype("<u2")
+    return {**words, "src": data_uri(panel.picture, mime), "values": base64_text(steps), "low": low, "high": high}
+
+
+def _thinned(values: np.ndarray) -> np.ndarray:
+    """Keep every n-th value of a large map: what is read is exact, at a place at most half a step beside the pointer."""
+    step = math.ceil(max(values.shape) / LARGEST_GRID)
+    return values[::step, ::step]

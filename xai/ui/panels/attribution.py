@@ -135,13 +135,9 @@ def _show_maps(made: Explanation, drawing: Drawing) -> None:
         scale=colour_scale(drawing, limit, signed=made.signed),
     )
     if not made.map.any():
-        st.info(
-            "The map is zero everywhere: this layer holds nothing that speaks for the class.", icon=":material/info:"
-        )
-    method = made.method
-    st.caption(
-        f"{method.label}{where}, raw values {made.map.min():.3g} to {made.map.max():.3g}. {method.limits} ({method.paper})"
-    )
+        st.info("The map is zero everywhere: nothing at this layer speaks for the class.", icon=":material/info:")
+    method, values = made.method, f"raw values {made.map.min():.3g} to {made.map.max():.3g}"
+    st.caption(f"{method.label}{where}, {values}. {method.limits} ({method.paper}).")
 
 
 def _offer(choice: pickers.Choice, made: Explanation, drawing: Drawing) -> None:

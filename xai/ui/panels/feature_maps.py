@@ -114,7 +114,7 @@ def _show_scrubber(traced: ImageTrace, maps: FeatureMaps) -> int:
             label=f"Channel of {maps.layer.name}",
             channel=channel,
             table=level_colours(colormap, signed=maps.signed),
-            order=None if maps.sort == "channel" else maps.order.tolist(),
+            order=None if maps.sort == "channel" else maps.order,
             order_name=maps.sort if maps.target_name is None else f"contribution to {maps.target_name}",
             scores=_scores(maps),
             page=96,
@@ -179,20 +179,14 @@ def _show_channel(maps: FeatureMaps, channel: int) -> None:
         f"Channel {channel} of {maps.layer.name} laid over {maps.image.name}", "channel-view",
     )  # fmt: skip
     statistics = maps.statistics
-    state_of = (
-        "dead for this picture"
-        if bool(statistics.dead[channel])
-        else f"{float(statistics.zero_share[channel]):.0%} of its places are zero"
+    numbers = ", ".join(
+        f"{name} {float(getattr(statistics, name)[channel]):.3g}" for name in ("mean", "maximum", "variance")
     )
-    added = (
-        ""
-        if maps.contributions is None
-        else f", contributes {maps.contributions[channel]:.3g} to the score of {maps.target_name}"
-    )
-    st.caption(
-        f"Channel {channel}: mean {float(statistics.mean[channel]):.3g}, maximum {float(statistics.maximum[channel]):.3g}, "
-        f"variance {float(statistics.variance[channel]):.3g}, {state_of}{added}."
-    )
+    zero = f"{float(statistics.zero_share[channel]):.0%} of its places are zero"
+    said = [numbers, "dead for this picture" if bool(statistics.dead[channel]) else zero]
+    if maps.contributions is not None:
+        said.append(f"contributes {maps.contributions[channel]:.3g} to the score of {maps.target_name}")
+    st.caption(f"Channel {channel}: {', '.join(said)}.")
 
 
 def _show_activation_map(maps: FeatureMaps) -> None:

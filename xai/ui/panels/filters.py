@@ -56,7 +56,7 @@ def _pick_way(inputs: int) -> tuple[str, int]:
     state.keep_valid("show", ways, ways[0])
     show = st.segmented_control(
         "Show kernels", ways, format_func=WAYS.__getitem__, required=True, key="show", bind="query-params",
-        help="A filter has one small kernel per input channel. Its strongest pattern is the first principal kernel over all.",
+        help="A filter has one kernel per input channel; its strongest pattern is the first principal one of them.",
     )  # fmt: skip
     if show != "channel" or inputs < 2:
         return show, 0
@@ -114,7 +114,7 @@ def _show_kernels(found: Filters) -> None:
             noun="filter",
             channel=chosen,
             table=None if found.shown == "colours" else level_colours(None, signed=True),
-            order=found.order.tolist() if alike else None,
+            order=found.order if alike else None,
             order_name="likeness",
             page=96,
             on_move=_take_filter,
@@ -160,5 +160,5 @@ def _show_more(found: Filters) -> None:
                     alt="Similarity of all filters",
                 )
             st.caption(
-                "Cosine between the weights of each two filters; similar ones stand together. Blocks of red do nearly the same."
+                "Cosine between the weights of each two filters; similar ones stand together, red blocks do nearly the same."
             )
