@@ -121,7 +121,8 @@ def main() -> None:
     medians = measure(calls, options.rounds)
     forward = medians["plain forward"]
     ratios = {name: seconds / forward for name, seconds in medians.items()}
-    print(f"Grad-CAM, {options.model}, {tuple(pixels.shape)}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    threads = torch.get_num_threads()
+    print(f"Grad-CAM, {options.model}, {tuple(pixels.shape)}, {threads} threads, torch {torch.__version__}\n")
     print("| what | ms (median) | forwards | goal |\n|---|---:|---:|---|")
     for name, seconds in medians.items():
         goal = GOALS.get(name)

@@ -70,7 +70,7 @@ def imported_packages(files: Iterable[Path]) -> set[str]:
     nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
-    return {name.partition(".")[0] for name in names} - {"xai", "conftest", *sys.stdlib_module_names}
+    return {name.partition(".")[0] for name in names} - {"xai", "benchmarks", "conftest", *sys.stdlib_module_names}
 
 
 def run(*command: str | Path) -> str:

@@ -130,6 +130,10 @@ def test_fused_layers_are_scaled_averaged_and_scaled(model, picture):
     assert np.allclose(made.map[0], unit((unit(parts[0]) + unit(parts[1])) / 2), atol=1e-5)
     assert made.layer == ("stage1", "stage2")
     assert not made.signed
+    told = []
+    layers = ["stage1", "stage2"]
+    xai.explain(model, picture, layer=layers, augment_smooth=True, on_progress=lambda done, _: told.append(done))
+    assert told == pytest.approx([n / 12 for n in range(1, 13)])
 
 
 def test_a_dead_network_gives_zero_maps_not_nan(picture):

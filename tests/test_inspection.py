@@ -37,7 +37,8 @@ def test_maps_equal_a_hooked_forward_and_not_chained_convolutions(model, picture
 
 def test_every_order_is_that_of_the_table(model, picture):
     traced = xai.trace(model, picture)
-    for sort, column in {"mean": "mean", "max": "maximum", "variance": "variance", "contribution": "contribution"}.items():
+    columns = {"mean": "mean", "max": "maximum", "variance": "variance", "contribution": "contribution"}
+    for sort, column in columns.items():
         made = xai.feature_maps(traced, layer="stage2", sort=sort)
         table = made.table()
         assert table["channel"].tolist() == made.order.tolist()

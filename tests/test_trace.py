@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
 import threading
 import weakref
@@ -294,6 +295,24 @@ def test_eight_threads_on_one_classifier_equal_serial_runs():
     for i, expected in enumerate(serial):
         for found, value in zip(parallel[i], expected, strict=True):
             assert close(found, value, 1e-6), jobs[i]
+
+
+def test_eight_threads_may_ask_one_trace():
+    trace = trace_pixels(classifier_of(seeded(ResidualNet)), random_pixels(), ["stem", "stage1", "stage2"])
+    jobs = [(name, targets) for name in trace.layers for targets in ([0], [3], [4, 1], [2, 2, 0])] * 4
+    serial = [trace.gradients(*job) for job in jobs]
+    with ThreadPoolExecutor(8) as pool:
+        for found, expected in zip(pool.map(lambda job: trace.gradients(*job), jobs), serial, strict=True):
+            assert close(found, expected)
+
+
+def test_a_trace_that_is_dropped_is_freed():
+    trace = trace_pixels(classifier_of(seeded(ResidualNet)), random_pixels(), ["stem", "stage1"], input_gradient=True)
+    trace.gradients("stage1", [0, 1])
+    kept = [weakref.ref(output) for output in (*trace.outputs.values(), trace.scores, trace.pixels)]
+    del trace
+    gc.collect()
+    assert [reference() for reference in kept] == [None] * 4
 
 
 def model_state(network):

@@ -263,8 +263,16 @@ def _run(
 ) -> Attribution:
     if len(layers) <= 1:
         return method.function(traced, targets, layer=next(iter(layers), None), on_progress=on_progress, **params)
-    maps = [method.function(traced, targets, layer=name, on_progress=on_progress, **params).maps for name in layers]
+    maps = [
+        method.function(traced, targets, layer=name, on_progress=_part(on_progress, done, len(layers)), **params).maps
+        for done, name in enumerate(layers)
+    ]
     return Attribution(_to_unit(torch.stack([_to_unit(each) for each in maps]).mean(0)))
+
+
+def _part(on_progress: Progress | None, done: int, count: int) -> Progress | None:
+    """Turn the progress of one layer of several into that of all."""
+    return on_progress and (lambda fraction, partial: on_progress((done + fraction) / count, None))
 
 
 def _to_unit(maps: torch.Tensor) -> torch.Tensor:

@@ -71,12 +71,16 @@ class FeatureMaps:
         table = pd.DataFrame({"channel": np.arange(len(self.maps)), **columns})
         return table.iloc[self.order].reset_index(drop=True)
 
+    def _order(self) -> str:
+        return f"contribution to {self.target_name}" if self.sort == "contribution" else self.sort
+
     def figure(self, count: int = 64, **options: Any) -> Figure:
         """Draw the first `count` channels in sorted order on one scale; options go to `figures.grids.map_grid`."""
         from xai.figures.grids import map_grid
 
         chosen = self.order[:count]
-        options.setdefault("suptitle", f"{self.layer.label} · first {len(chosen)} by {self.sort} · {self.spec.title}")
+        title = f"{self.layer.label} · first {len(chosen)} by {self._order()} · {self.spec.title}"
+        options.setdefault("suptitle", title)
         titles = [str(channel) for channel in chosen]
         return map_grid(self.maps[chosen], titles, signed=self.signed, **options)
 

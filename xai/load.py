@@ -17,7 +17,7 @@ from xai.compute.layers import Layer, discover_layers, offered, propose_layer
 from xai.compute.trace import Classifier, ModuleOutput, record_outputs, trace_pixels
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
-from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model
+from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model, same_random_numbers
 from xai.io.weights import (
     WEIGHT_SUFFIXES,
     DownloadProgress,
@@ -151,8 +151,7 @@ def _own_network(source: str | nn.Module | Callable[[], nn.Module]) -> tuple[str
     if isinstance(factory, nn.Module) or not callable(factory):
         raise UserError(f"{source!r} is no model: give a name, a torch.nn.Module, or a function that builds one.")
     name = source if isinstance(source, str) else getattr(source, "__name__", "own network")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with same_random_numbers():
         try:
             network = factory()
         except Exception as error:  # somebody's own code may raise anything

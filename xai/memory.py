@@ -1,4 +1,4 @@
-"""Keep memory that was freed instead of giving it back: on Linux the next forward pass then costs up to a fifth less."""
+"""Keep freed memory instead of giving it back: on Linux the next forward pass then costs up to a fifth less."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT = 1 << 30
 def keep_freed_memory() -> bool:
     """Let the C library reuse freed blocks up to 32 MiB, and keep up to 1 GiB of them, for the rest of the process.
 
-    By default glibc maps every large tensor anew and the kernel fills it with zeros, page by page, in each forward pass.
+    By default glibc maps every large tensor anew, and the kernel fills it with zeros, in each forward pass.
     Meant for programs (app, commands, benchmarks); a library import should not change its process.
 
     Returns:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +17,16 @@ from torch import Tensor, nn
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
 from xai.io.weights import DownloadProgress, cached_file, download, load_state, read_state_dict
+
+_generator_lock = threading.RLock()  # a function that builds a network may build another
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Let what is built inside get the same random weights every time, in any thread, and put the generator back."""
+    with _generator_lock, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        yield
 
 
 @dataclass(frozen=True)
@@ -80,8 +92,7 @@ class ModelEntry:
 
     def build(self, classes: int = 1000) -> nn.Module:
         """Build the untrained network; its random weights are the same every time."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with same_random_numbers():
             return self._construct(classes)
 
     def build_empty(self, classes: int = 1000) -> nn.Module:
