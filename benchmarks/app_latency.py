@@ -33,8 +33,12 @@ IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 PROBE = """
 () => {
   const roots = [...document.querySelectorAll("*")].map((e) => e.shadowRoot).filter(Boolean)
-  const frame = () => new Promise(requestAnimationFrame)
-  const painted = async () => { await frame(); await frame(); return performance.now() }
+  // A message posted from within an animation frame is delivered after that frame has been painted.
+  const painted = () => new Promise((done) => requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel()
+    port1.onmessage = () => done(performance.now())
+    port2.postMessage(null)
+  }))
   addEventListener("keydown", (event) => (window.pressed = event.timeStamp), true)
   window.nextPicture = (selector, what) => {
     const root = roots.find((each) => each.querySelector(selector))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,15 +13,6 @@ from xai.compute.trace import Classifier, record_outputs
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 CLASSES = 5
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compute on one thread in the files that import this: on busy cores, threads of tiny networks only wait."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def seeded(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:

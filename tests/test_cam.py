@@ -18,7 +18,6 @@ from networks import (
     classifier_of,
     close,
     normalised,
-    one_thread,  # noqa: F401
     random_pixels,
     seeded,
     tokens_to_map,

@@ -18,7 +18,6 @@ from networks import (
     TupleNet,
     VggNet,
     classifier_of,
-    one_thread,  # noqa: F401
     random_pixels,
     seeded,
     tokens_to_map,
@@ -176,6 +175,12 @@ class Detector(nn.Module):
         return self.head(self.backbone(x)["2"])
 
 
+def three_resolutions():
+    """A container that changes the resolution twice is no stage itself."""
+    steps = (nn.Conv2d(a, b, 3, stride, 1) for a, b, stride in ((3, 4, 1), (4, 6, 2), (6, 8, 2)))
+    return nn.Sequential(nn.Sequential(*steps), Head(8))
+
+
 class OnlyPoints(nn.Module):
     """All maps are 1 x 1."""
 
@@ -214,8 +219,9 @@ class ConvolutionalHead(nn.Module):
         (Detector, ["backbone.steps.0", "backbone.steps.1", "backbone.steps.2"], "backbone.steps.2"),
         (OnlyPoints, ["more"], "more"),
         (ConvolutionalHead, ["trunk"], "trunk"),
+        (three_resolutions, ["0.0", "0.1", "0.2"], "0.2"),
     ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+    ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_own_networks_of_odd_structure(build, stages, default):
     network = seeded(build)

@@ -28,7 +28,6 @@ from networks import (
     close,
     hooked_forward,
     normalised,
-    one_thread,  # noqa: F401
     random_pixels,
     retained_gradients,
     seeded,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from networks import ResidualNet, one_thread, seeded  # noqa: F401
+from networks import ResidualNet, seeded
 from torch import nn
 
 from xai.errors import Cancelled, UserError

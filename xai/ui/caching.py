@@ -3,7 +3,8 @@
 import gc
 import importlib
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ import cachetools
 import pandas  # noqa: F401 - here, so that no page meets it half imported by the warm-up
 import plotly.graph_objects  # noqa: F401
 import streamlit as st
+import torch
 
 from xai import Explanation, ImageTrace, explain, feature_maps, filters, trace
 from xai.errors import UserError, one_of
@@ -22,6 +24,7 @@ from xai.load import default_model, load_model
 from xai.memory import keep_freed_memory
 from xai.model import UNTRAINED, Model
 
+CORES = torch.get_num_threads()
 MEGABYTE = 2**20
 TRACE_BYTES = int(os.environ.get("XAI_TRACE_MB", "1500")) * MEGABYTE
 EXPLANATION_BYTES = 128 * MEGABYTE
@@ -107,6 +110,7 @@ def settle() -> None:
 def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
     keep_freed_memory()
+    torch.set_num_threads(1)
     for page in ("start", "feature_maps", "filters", "attribution"):
         importlib.import_module(f"xai.ui.panels.{page}")
     try:
@@ -121,6 +125,21 @@ def warm_up() -> None:
         settle()
 
 
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """Let a forward pass use every core.
+
+    What follows a move of a slider is small and runs on one (see `warm_up`): waiting for a second thread, which has to
+    share its core with the browser on the same computer, took ten times as long as the work itself.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(CORES)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def network_key(model: Model) -> Hashable:
     """Name a network by what determines its results."""
     return model.name, model.weights_digest
@@ -133,7 +152,8 @@ def image_trace(model: Model, image: Image, resize: str = "center-crop") -> Imag
 
 @byte_bounded(TRACE_BYTES, lambda traced: traced.nbytes)
 def _traced(key: Hashable, model: Model, image: Image, resize: str) -> ImageTrace:
-    return trace(model, image, resize=resize)
+    with all_cores():
+        return trace(model, image, resize=resize)
 
 
 def explanation(traced: ImageTrace, method: str, **options: Any) -> Explanation:

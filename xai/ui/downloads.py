@@ -2,7 +2,7 @@
 
 import io
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -45,15 +45,16 @@ def report_zip(spec: RunSpec, image: Image) -> bytes:
     return packed.getvalue()
 
 
-def page_link(spec: RunSpec, view: Mapping[str, Any]) -> str:
-    """Write the address of this page with everything that makes up the view."""
+def page_link(spec: RunSpec, view: Sequence[str]) -> str:
+    """Write the address of this page with everything that makes up the view; `view` names widgets beyond the spec."""
     base = (st.context.url or "").partition("?")[0]
-    query = spec.to_query(_defaults(spec)) | {name: str(value) for name, value in view.items()}
-    return f"{base}?{urlencode(query)}"
+    shown = {name: st.session_state[name] for name in view if st.session_state.get(name) is not None}
+    spelled = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in shown.items()}
+    return f"{base}?{urlencode(spec.to_query(_defaults(spec)) | spelled)}"
 
 
 def take_along(
-    name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Mapping[str, Any], *, upload: Image | None
+    name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Sequence[str], *, upload: Image | None
 ) -> None:
     """Show the downloads and the ways to make this view again.
 
@@ -61,7 +62,7 @@ def take_along(
         name: beginning of the file names.
         files: kind ("png", "npy", "csv") to what makes the file, called when somebody clicks.
         spec: how the result was made.
-        view: what the page shows beyond the spec, as parameters of the address.
+        view: keys of the bound widgets that shape the view beyond the spec.
         upload: the picture when it is the user's own, which no address can name.
     """
     box = st.expander(

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import streamlit as st
 
-from xai import ImageTrace
+from xai import ImageTrace, predict
 from xai.errors import UserError, one_of
 from xai.figures.style import colormap_names
 from xai.io.geometry import RESIZE_MODES
@@ -76,10 +76,9 @@ def choose() -> Choice:
 
 def _adopt_link(model: Model) -> None:
     """Read what the link says about layer, class, method and options, in the words of a RunSpec."""
-    names = class_labels(model)
     state.adopt("layer", lambda text: model.layer(text.split(",")[-1]).name)
     state.adopt("channel", lambda text: _read_channel(model, text), str)
-    state.adopt("target", lambda text: _read_targets(model, text), names.__getitem__)
+    state.adopt("target", lambda text: _read_targets(model, text))
     if st.query_params.get("method") in COMMANDS:  # the page itself says it
         del st.query_params["method"]
     state.adopt("method", lambda text: find_method(text).key, lambda key: METHODS[key].label)
@@ -160,13 +159,13 @@ def _pick_picture() -> tuple[Image, str]:
         st.session_state[UPLOADED + source] = load_image(
             given.getvalue(), name=given.name, max_megapixels=MAX_MEGAPIXELS, max_bytes=MAX_BYTES
         )
-    image = st.session_state.get(UPLOADED + source)
-    if image is None:
+    kept: Image | None = st.session_state.get(UPLOADED + source)
+    if kept is None:
         st.info("Until there is a picture, the first sample is shown.", icon=":material/info:")
         return load_image(sample_names()[0]), "sample"
-    st.image(_thumbnail(image), width="stretch", alt=f"Your picture {image.name}")
-    st.caption(f"{image.name}, {image.width} × {image.height} pixels")
-    return image, source
+    st.image(_thumbnail(kept), width="stretch", alt=f"Your picture {kept.name}")
+    st.caption(f"{kept.name}, {kept.width} × {kept.height} pixels")
+    return kept, source
 
 
 def _forget_removed(source: str) -> None:
@@ -202,50 +201,84 @@ def class_labels(model: Model) -> tuple[str, ...]:
     return tuple(map(model.class_label, range(len(model.class_names))))
 
 
-def pick_layer(
+# What a slider stands on is known before the slider is drawn. Fragments that rerun at each move show the picture first
+# and the sliders after it: the picture is then on its way while the rest is still being made.
+
+
+def current_layer(
+    model: Model, *, key: str = "layer", names: Sequence[str] | None = None, default: str | None = None
+) -> str:
+    """Return the layer that the slider of that key stands on, or will at first."""
+    state.keep_valid(key, list(names or model.layers()), default or model.default_layer)
+    return st.session_state[key]
+
+
+def slide_layer(
     model: Model,
     *,
     key: str = "layer",
     names: Sequence[str] | None = None,
-    default: str | None = None,
     on_change: Callable[[], None] | None = None,
-) -> str:
-    """Show the layer slider, early layers on the left."""
-    offered = list(names or model.layers())
-    default = default or model.default_layer
-    state.keep_valid(key, offered, default)
+) -> None:
+    """Show the layer slider, early layers on the left; `current_layer` has been asked before."""
     found = model.all_layers.get(st.session_state[key])
-    about = (
-        "" if found is None else f" · {found.group}, {found.shape[0]} channels of {found.shape[1]} × {found.shape[2]}"
+    shape = found and " × ".join(map(str, found.shape[1:]))
+    about = f" · {found.group}, {found.shape[0]} channels of {shape}" if found else ""
+    st.select_slider(f"Layer{about}", list(names or model.layers()), key=key, bind="query-params", on_change=on_change)
+
+
+def find_class(traced: ImageTrace) -> None:
+    """Show the search over all class names and the most likely classes; either sets the class and is empty again.
+
+    The search holds every class name, which a browser takes a while to draw: keep it out of fragments that rerun often.
+    """
+    names = class_labels(traced.model)
+    likely = {index: f"{name} · {probability:.1%}" for name, probability, index in predict(traced)}
+    st.selectbox(
+        "Find a class", range(len(names)), index=None, format_func=names.__getitem__, key="search", width=280,
+        placeholder=f"Search {len(names):,} classes", filter_mode="contains", on_change=_take, args=("search",),
+    )  # fmt: skip
+    st.pills(
+        "Most likely classes", likely, format_func=likely.__getitem__, key="likely", on_change=_take, args=("likely",)
     )
-    return st.select_slider(f"Layer{about}", offered, key=key, bind="query-params", on_change=on_change)
 
 
-def ranked_classes(traced: ImageTrace) -> list[int]:
-    """Order the classes, the most likely for this picture first."""
-    return traced.scores[0].detach().argsort(descending=True).tolist()
+def _take(finder: str) -> None:
+    if st.session_state[finder] is not None:
+        st.session_state["target"] = st.session_state[finder]
+        st.session_state[finder] = None
 
 
-def search_class(traced: ImageTrace, order: Sequence[int]) -> int:
-    """Show the search over all class names; return the class, the predicted one where none was chosen."""
-    model = traced.model
-    names = class_labels(model)
-    state.keep_valid("target", (None, *range(len(names))), None)
-    chosen = st.selectbox(
-        "Class", range(len(names)), index=None, format_func=names.__getitem__, key="target", bind="query-params",
-        placeholder=f"Predicted: {names[order[0]]}", filter_mode="contains",
-        help="Search all classes by name. Empty means the class the network predicts.",
-    )  # fmt: skip
-    return order[0] if chosen is None else chosen
+@dataclass(frozen=True)
+class Ranked:
+    """A class and its place among all classes of a picture, the most likely first."""
+
+    target: int
+    order: list[int]
 
 
-def slide_class(order: list[int], target: int) -> None:
-    """Show the slider over classes by rank; moving it chooses the class."""
-    st.session_state["rank"] = order.index(target) + 1
-    st.slider(
-        "Class by rank", 1, len(order), key="rank", on_change=_take_rank, args=(order,),
-        help="1 is the most likely class for this picture.",
-    )  # fmt: skip
+def current_class(traced: ImageTrace) -> Ranked:
+    """Return the class that the slider stands on, by default the predicted one."""
+    order = traced.scores[0].detach().argsort(descending=True).tolist()
+    state.keep_valid("target", (None, *range(len(order))), None)
+    chosen = st.session_state["target"]
+    return Ranked(order[0] if chosen is None else chosen, order)
+
+
+def slide_class(model: Model, ranked: Ranked) -> None:
+    """Show the slider over classes by rank and the class index; `current_class` has been asked before."""
+    order = ranked.order
+    st.session_state["rank"] = order.index(ranked.target) + 1
+    by_rank, by_index = st.columns([3, 1])
+    with by_rank:
+        st.slider(
+            f"Class by rank · {class_labels(model)[ranked.target]}", 1, len(order), key="rank", on_change=_take_rank,
+            args=(order,),
+        )  # fmt: skip
+    with by_index:
+        st.number_input(
+            "Class index", 0, len(order) - 1, value=None, key="target", bind="query-params", placeholder=str(order[0])
+        )
 
 
 def _take_rank(order: list[int]) -> None:

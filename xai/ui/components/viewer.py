@@ -87,6 +87,6 @@ def _panel_data(panel: Panel, place: str) -> dict[str, object]:
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    """Keep every n-th value of a large map: what is read is exact, at a place at most half a step beside the pointer."""
+    """Keep every n-th value of a large map: what is read is exact, at a place less than a step from the pointer."""
     step = math.ceil(max(values.shape) / LARGEST_GRID)
     return values[::step, ::step]

@@ -15,40 +15,52 @@ from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
 
 @st.fragment
 def show_explanation(choice: pickers.Choice) -> None:
-    """Explain one class or several: method, class and layer live above the pictures, drawing options below them."""
+    """Show what is set now and then (method, options, drawing) around what moves all the time (`_explain`)."""
     traced = choice.trace()
-    order = pickers.ranked_classes(traced)
-    left, right = st.columns(2, gap="medium")
-    with left:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            method = _pick_method(choice)
-            params = _pick_params(method)
-        layer = pickers.pick_layer(choice.model) if method.needs_layer else None
-    with right:
-        target = pickers.search_class(traced, order)
-        pickers.slide_class(order, target)
-    _pick_likely(traced, target)
-    pictures, below = st.container(), st.container()
-    with below:
-        drawn = st.container()
-        compared = _pick_compared(traced, target)
-    try:
-        made = caching.explanation(traced, method.key, target=(target, *compared), layer=layer, **params)
-    except UserError as error:
-        st.error(str(error), icon=":material/error:")
-        return
-    with drawn:
-        drawing = pickers.pick_drawing(signed=made.signed)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        method = _pick_method(choice)
+        params = _pick_params(method)
+        pickers.find_class(traced)
+    pictures = st.container()
+    drawing = pickers.pick_drawing(signed=method.is_signed(params))
+    compared = _pick_compared(traced)
     with pictures:
-        _show_maps(made, drawing)
-    _offer(choice, made, drawing)
+        _explain(choice, method, params, compared, drawing)
+
+
+@st.fragment
+def _explain(
+    choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...], drawing: Drawing
+) -> None:
+    """Explain one class at one layer. A fragment of its own: every element in it is sent anew at each move."""
+    traced = choice.trace()
+    controls, pictures = st.container(), st.container()
+    layer = pickers.current_layer(choice.model) if method.needs_layer else None
+    ranked = pickers.current_class(traced)
+    targets = (ranked.target, *(index for index in compared if index != ranked.target))
+    made = None
+    with pictures:
+        try:
+            made = caching.explanation(traced, method.key, target=targets, layer=layer, **params)
+            _show_maps(made, drawing)
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
+    with controls:
+        left, right = st.columns(2, gap="medium")
+        with left:
+            if method.needs_layer:
+                pickers.slide_layer(choice.model)
+        with right:
+            pickers.slide_class(choice.model, ranked)
+    if made is not None:
+        _offer(choice, made, drawing)
 
 
 def _pick_method(choice: pickers.Choice) -> Method:
     offered = [key for key, method in METHODS.items() if method.supports(choice.model) is None]
     state.keep_valid("method", offered, offered[0])
     key = st.selectbox(
-        "Method", offered, format_func=lambda key: METHODS[key].label, key="method", bind="query-params",
+        "Method", offered, width=220, format_func=lambda key: METHODS[key].label, key="method", bind="query-params",
         on_change=_take_defaults,
     )  # fmt: skip
     return METHODS[key]
@@ -79,37 +91,24 @@ def _pick_param(param: Param) -> Any:
         return st.selectbox(label, param.choices, **common)
     if kind is str:
         return st.text_input(label, **common)
-    step = kind(param.step) if param.step else None
+    step: Any = kind(param.step) if param.step else None
     if param.low is None or param.high is None:
-        return st.number_input(label, param.low, param.high, step=step, **common)
+        limits: Any = (param.low, param.high)
+        return st.number_input(label, *limits, step=step, **common)
     return st.slider(label, kind(param.low), kind(param.high), step=step, **common)
 
 
-def _pick_likely(traced: ImageTrace, target: int) -> None:
-    """Show the five most likely classes as buttons with their probabilities."""
-    likely = {index: f"{name} · {probability:.1%}" for name, probability, index in predict(traced)}
-    st.session_state["likely"] = target if target in likely else None
-    st.pills("Most likely classes", likely, format_func=likely.__getitem__, key="likely", on_change=_take_likely)
-
-
-def _take_likely() -> None:
-    if st.session_state["likely"] is not None:
-        st.session_state["target"] = st.session_state["likely"]
-
-
-def _pick_compared(traced: ImageTrace, target: int) -> tuple[int, ...]:
-    """Show which other classes are put beside the first, on one colour scale."""
+def _pick_compared(traced: ImageTrace) -> tuple[int, ...]:
+    """Show which other classes are put beside the chosen one, on one colour scale: the likely ones and a link's."""
     names = pickers.class_labels(traced.model)
     known = st.session_state.get("compare") or map(names.index, set(st.query_params.get_all("compare")) & set(names))
     offered = dict.fromkeys([*(index for _, _, index in predict(traced)), *known])
-    offered.pop(target, None)
-    if "compare" in st.session_state:
-        st.session_state["compare"] = [index for index in st.session_state["compare"] if index in offered]
-    chosen = st.pills(
-        "Compare on one scale with", offered, selection_mode="multi", format_func=names.__getitem__, key="compare",
-        bind="query-params",
+    return tuple(
+        st.pills(
+            "Compare on one scale with", offered, selection_mode="multi", format_func=names.__getitem__, key="compare",
+            bind="query-params",
+        )
     )  # fmt: skip
-    return tuple(chosen)
 
 
 def _show_maps(made: Explanation, drawing: Drawing) -> None:
@@ -150,7 +149,6 @@ def _offer(choice: pickers.Choice, made: Explanation, drawing: Drawing) -> None:
             "csv": lambda: downloads.grid_csv(made.map[0]),
         },
         made.spec,
-        {"opacity": round(100 * drawing.alpha), "hide": round(100 * drawing.threshold)}
-        | {"diverging" if made.signed else "colormap": drawing.colormap},
+        ("opacity", "hide", "diverging" if made.signed else "colormap"),
         upload=None if choice.linkable else choice.image,
     )

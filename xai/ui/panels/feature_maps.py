@@ -1,7 +1,7 @@
 """The panel of the Feature maps page: the channels of one layer, live over layers and channels."""
 
 from collections.abc import Hashable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from xai.ui import caching, downloads, pickers, state
 from xai.ui.components import Panel, Sprite, scrubber, viewer
 from xai.ui.pictures import Drawing, colour_scale, framed, level_colours, overlaid, pack_channels, stage, working_jpeg
 
+BELOW = ("this channel", "activation map", "all channels", "all layers")
 JUMP = "_stand_on_first_channel"
 SORT_HELP = {
     "channel": "the network's own order",
@@ -25,28 +26,75 @@ SORT_HELP = {
 }
 
 
+@dataclass(frozen=True)
+class Look:
+    """What is set now and then: order, colours, and what stands below the channels."""
+
+    sort: str
+    colormap: str
+    diverging: str
+    shared: bool
+    smooth: bool
+    over: bool
+    below: str
+
+
 @st.fragment
 def show_channels(choice: pickers.Choice) -> None:
-    """Show one layer: the channel scrubber, its numbers, and what all channels do together."""
+    """Show what is set now and then around what moves all the time (`_show_layer`)."""
     traced = choice.trace()
-    left, right = st.columns(2, gap="medium")
-    with left:
-        layer = pickers.pick_layer(choice.model, on_change=_take_best)
-    with right:
-        sort = _pick_sort()
-        target = pickers.search_class(traced, pickers.ranked_classes(traced)) if sort == "contribution" else None
-    maps = _maps(traced, layer, sort, target)
-    _show_metrics(maps)
-    channel = _show_scrubber(traced, maps)
-    _show_more(choice, traced, maps, channel)
-    _offer(choice, maps, channel)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sort = st.segmented_control(
+            "Sort channels by", RANKINGS, default="mean", required=True, wrap=True, key="sort", bind="query-params",
+            help="; ".join(f"{name}: {text}" for name, text in SORT_HELP.items()), on_change=_take_best,
+        )  # fmt: skip
+        with st.popover("Colours", icon=":material/palette:"):
+            colours = _pick_colours()
+    if sort == "contribution":
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            pickers.find_class(traced)
+    layer = st.container()
+    below = st.segmented_control(
+        "Look further at", BELOW, default=BELOW[0], required=True, wrap=True, key="below", bind="query-params"
+    )
+    with layer:
+        _show_layer(choice, Look(sort, *colours, below=below))
 
 
-def _pick_sort() -> str:
-    return st.segmented_control(
-        "Sort channels by", RANKINGS, default="mean", required=True, wrap=True, key="sort", bind="query-params",
-        help="; ".join(f"{name}: {text}" for name, text in SORT_HELP.items()), on_change=_take_best,
+def _pick_colours() -> tuple[str, str, bool, bool, bool]:
+    colormap = st.selectbox("Layers without negative values", style.SEQUENTIAL, key="colormap", bind="query-params")
+    diverging = st.selectbox("Layers with both signs", style.DIVERGING, key="diverging", bind="query-params")
+    scale = st.segmented_control(
+        "One scale for", ("layer", "channel"), default="layer", required=True, key="scale", bind="query-params",
+        help="layer: channels can be compared; channel: each runs to its own largest value, so that weak ones show.",
     )  # fmt: skip
+    smooth = st.toggle("Smooth", key="smooth", bind="query-params")
+    over = st.toggle("Over the picture", key="over", bind="query-params")
+    return colormap, diverging, scale == "layer", smooth, over
+
+
+@st.fragment
+def _show_layer(choice: pickers.Choice, look: Look) -> None:
+    """Show one layer. A fragment of its own: every element in it is sent anew at each move."""
+    traced = choice.trace()
+    controls, pictures = st.container(), st.container()
+    layer = pickers.current_layer(choice.model)
+    ranked = pickers.current_class(traced) if look.sort == "contribution" else None
+    maps = _maps(traced, layer, look.sort, ranked.target if ranked else None)
+    channel = _current_channel(maps)
+    with pictures:
+        _show_scrubber(traced, maps, channel, look)
+    with controls:
+        left, right = st.columns([3, 1], gap="medium")
+        with left:
+            pickers.slide_layer(choice.model, on_change=_take_best)
+        with right:
+            st.number_input("Channel", 0, len(maps.maps) - 1, key="channel", bind="query-params")
+        if ranked:
+            pickers.slide_class(choice.model, ranked)
+    st.markdown(_summary(maps))
+    _show_further(choice, traced, maps, channel, look)
+    _offer(choice, maps)
 
 
 def _take_best() -> None:
@@ -75,63 +123,40 @@ def _packed(key: Hashable, maps: FeatureMaps, shared: bool) -> Sprite:
     return pack_channels(maps.maps, low, high, shared=shared, signed=maps.signed)
 
 
-def _show_metrics(maps: FeatureMaps) -> None:
-    channels, height, width = maps.maps.shape
-    with st.container(horizontal=True):
-        st.metric("Channels", channels)
-        st.metric("Places", f"{height} × {width}")
-        st.metric(
-            "Dead channels",
-            f"{maps.statistics.dead_share:.1%}",
-            help="Channels that carry no pattern for this picture.",
-        )
-        st.metric("Zero values", f"{float(maps.statistics.zero_share.mean()):.1%}")
-        st.metric("Mean", f"{float(maps.statistics.mean.mean()):.3g}")
-        st.metric("Maximum", f"{float(maps.statistics.maximum.max()):.3g}")
+def _summary(maps: FeatureMaps) -> str:
+    statistics = maps.statistics
+    zero, mean, largest = (
+        float(each) for each in (statistics.zero_share.mean(), statistics.mean.mean(), statistics.maximum.max())
+    )
+    return (
+        f"**{len(maps.maps)} channels**, {statistics.dead_share:.1%} of them dead for this picture · "
+        f"{zero:.1%} of all values are zero · mean {mean:.3g} · largest {largest:.3g}"
+    )
 
 
-def _show_scrubber(traced: ImageTrace, maps: FeatureMaps) -> int:
-    """Show the scrubber and what can be set about it; return the channel it stands on."""
-    pictures = st.container()
-    colours, scale, look, number = st.columns(4, vertical_alignment="bottom")
-    with colours:
-        key = "diverging" if maps.signed else "colormap"
-        colormap = st.selectbox("Colour map", style.colormap_names(signed=maps.signed), key=key, bind="query-params")
-    with scale:
-        shared = st.segmented_control(
-            "Colour scale", ("layer", "channel"), default="layer", required=True, key="scale", bind="query-params",
-            help="layer: one scale, so that channels can be compared; channel: each to its own largest value.",
-        )  # fmt: skip
-    with look:
-        over = st.toggle("Over the picture", key="over", bind="query-params")
-        smooth = st.toggle("Smooth", key="smooth", bind="query-params")
-    with number:
-        channel = _pick_channel(maps)
-    with pictures:
-        scrubber(
-            _sprite(maps, shared=shared == "layer"),
-            key="scrubber",
-            label=f"Channel of {maps.layer.name}",
-            channel=channel,
-            table=level_colours(colormap, signed=maps.signed),
-            order=None if maps.sort == "channel" else maps.order,
-            order_name=maps.sort if maps.target_name is None else f"contribution to {maps.target_name}",
-            scores=_scores(maps),
-            page=96,
-            smooth=smooth,
-            backdrop=working_jpeg(traced) if over else None,
-            on_move=_take_channel,
-        )
-    return channel
+def _show_scrubber(traced: ImageTrace, maps: FeatureMaps, channel: int, look: Look) -> None:
+    scrubber(
+        _sprite(maps, shared=look.shared),
+        key="scrubber",
+        label=f"Channel of {maps.layer.name}",
+        channel=channel,
+        table=level_colours(look.diverging if maps.signed else look.colormap, signed=maps.signed),
+        order=None if maps.sort == "channel" else maps.order,
+        order_name=maps.sort if maps.target_name is None else f"contribution to {maps.target_name}",
+        scores=_scores(maps),
+        page=96,
+        smooth=look.smooth,
+        backdrop=working_jpeg(traced) if look.over else None,
+        on_move=_take_channel,
+    )
 
 
-def _pick_channel(maps: FeatureMaps) -> int:
-    last = len(maps.maps) - 1
+def _current_channel(maps: FeatureMaps) -> int:
     if st.session_state.pop(JUMP, False):
         st.session_state["channel"] = int(maps.order[0])
     state.start_with("channel", int(maps.order[0]))
-    state.clamp("channel", 0, last)
-    return st.number_input("Channel", 0, last, key="channel", bind="query-params")
+    state.clamp("channel", 0, len(maps.maps) - 1)
+    return st.session_state["channel"]
 
 
 def _take_channel(index: int) -> None:
@@ -147,26 +172,15 @@ def _scores(maps: FeatureMaps) -> np.ndarray | None:
     )
 
 
-def _show_more(choice: pickers.Choice, traced: ImageTrace, maps: FeatureMaps, channel: int) -> None:
-    """Show, in tabs that cost nothing while closed, one channel, all channels together, and all layers."""
-    one, whole, table, layers = st.tabs(
-        ["This channel", "Activation map", "All channels", "All layers"],
-        on_change="rerun",
-        key="more",
-        bind="query-params",
-    )
-    if one.open:
-        with one:
-            _show_channel(maps, channel)
-    if whole.open:
-        with whole:
-            _show_activation_map(maps)
-    if table.open:
-        with table:
-            st.dataframe(maps.table(), hide_index=True, width="stretch", height=360)
-    if layers.open:
-        with layers:
-            _show_layers(choice, traced)
+def _show_further(choice: pickers.Choice, traced: ImageTrace, maps: FeatureMaps, channel: int, look: Look) -> None:
+    if look.below == "this channel":
+        _show_channel(maps, channel)
+    elif look.below == "activation map":
+        _show_activation_map(maps)
+    elif look.below == "all channels":
+        st.dataframe(maps.table(), hide_index=True, width="stretch", height=360)
+    else:
+        _show_layers(choice, traced)
 
 
 def _show_channel(maps: FeatureMaps, channel: int) -> None:
@@ -234,8 +248,7 @@ def _layer_table(key: Hashable, traced: ImageTrace) -> pd.DataFrame:
     return table.assign(**(100 * table[shares]).round(1))
 
 
-def _offer(choice: pickers.Choice, maps: FeatureMaps, channel: int) -> None:
-    view = {"channel": channel} if maps.sort == "channel" else {"channel": channel, "sort": maps.sort}
+def _offer(choice: pickers.Choice, maps: FeatureMaps) -> None:
     downloads.take_along(
         f"{maps.layer.name}-{choice.image.name}",
         {
@@ -244,6 +257,6 @@ def _offer(choice: pickers.Choice, maps: FeatureMaps, channel: int) -> None:
             "csv": lambda: maps.table().to_csv(index=False).encode(),
         },
         maps.spec,
-        view,
+        ("channel", "sort", "scale", "smooth", "over", "below", "diverging" if maps.signed else "colormap"),
         upload=None if choice.linkable else choice.image,
     )

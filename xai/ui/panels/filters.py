@@ -27,10 +27,11 @@ def show_filters(choice: pickers.Choice) -> None:
     model = choice.model
     convolutions = dict(list_convolutions(model.network))
     left, right = st.columns(2, gap="medium")
+    shared = st.session_state.get("layer")
+    first = shared if shared in convolutions else next(iter(convolutions))
+    layer = pickers.current_layer(model, key="convolution", names=tuple(convolutions), default=first)
     with left:
-        shared = st.session_state.get("layer")
-        first = shared if shared in convolutions else next(iter(convolutions))
-        layer = pickers.pick_layer(model, key="convolution", names=tuple(convolutions), default=first)
+        pickers.slide_layer(model, key="convolution", names=tuple(convolutions))
     weight = convolutions[layer].weight
     with right:
         show, channel = _pick_way(inputs=weight.shape[1])
@@ -46,7 +47,7 @@ def show_filters(choice: pickers.Choice) -> None:
             "csv": lambda: found.table().to_csv(index=False).encode(),
         },
         found.spec,
-        {},
+        ("filter", "alike", "about"),
         upload=None,
     )
 
@@ -58,6 +59,7 @@ def _pick_way(inputs: int) -> tuple[str, int]:
         "Show kernels", ways, format_func=WAYS.__getitem__, required=True, key="show", bind="query-params",
         help="A filter has one kernel per input channel; its strongest pattern is the first principal one of them.",
     )  # fmt: skip
+    assert show is not None, "required=True"
     if show != "channel" or inputs < 2:
         return show, 0
     state.start_with("input_channel", 0)
@@ -160,5 +162,5 @@ def _show_more(found: Filters) -> None:
                     alt="Similarity of all filters",
                 )
             st.caption(
-                "Cosine between the weights of each two filters; similar ones stand together, red blocks do nearly the same."
+                "Cosine between the weights of two filters; similar ones stand together, red blocks do nearly the same."
             )
