@@ -14,7 +14,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-FRAME = Path(find_spec("xai").origin).parent / "ui" / "frame.py"  # found without importing xai, which would load torch
+_XAI = find_spec("xai")  # found without importing it, which would load torch
+if _XAI is None or _XAI.origin is None:
+    raise ModuleNotFoundError("The package xai is not installed: run `make env`, or `pip install .` here.")
+FRAME = Path(_XAI.origin).parent / "ui" / "frame.py"
 
 # Everything comes from this server: a picture that somebody uploads cannot leave it, not even by a bug in a page.
 # Streamlit's own bundle needs 'unsafe-eval' (charts) and blob: (components).

@@ -57,7 +57,7 @@ PROBE = """
   }
   const scrubber = roots.find((each) => each.querySelector(".scrubber"))
   window.frames_ = []
-  scrubber?.querySelector("input").addEventListener("input", (event) => {
+  scrubber?.querySelector(".position").addEventListener("input", (event) => {
     const began = event.timeStamp
     painted().then((now) => window.frames_.push(now - began))
   })
@@ -149,7 +149,7 @@ def time_keys(page: Page, slider: str, key: str, picture: tuple[str, str], count
 
 def time_drag(page: Page, steps: int = 120) -> list[float]:
     """Drag the scrubber from end to end and return the time from each move to its frame."""
-    box = page.locator(".scrubber input").bounding_box()
+    box = page.locator(".scrubber .position").bounding_box()
     assert box is not None
     middle = box["y"] + box["height"] / 2
     page.evaluate("window.frames_ = []")

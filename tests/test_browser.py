@@ -174,7 +174,7 @@ def test_search_finds_any_class(visit):
 
 def test_scrubbing_follows_the_pointer_and_sends_one_message(visit):
     page, seen = visit("feature_maps?layer=layer2")
-    slider = page.locator(".scrubber input")
+    slider = page.locator(".scrubber .position")
     expect(page.locator(".scrubber .where")).to_contain_text("1 of 128 by mean")
     page.wait_for_timeout(500)
     box = slider.bounding_box()
@@ -183,8 +183,8 @@ def test_scrubbing_follows_the_pointer_and_sends_one_message(visit):
       const roots = [...document.querySelectorAll("*")].map((each) => each.shadowRoot)
       const root = roots.find((each) => each?.querySelector(".scrubber"))
       window.drawn = []
-      root.querySelector("input").addEventListener("input", (event) => {
-        const want = root.querySelector("input").value
+      root.querySelector(".position").addEventListener("input", (event) => {
+        const want = root.querySelector(".position").value
         requestAnimationFrame(() => requestAnimationFrame(() =>
           window.drawn.push([performance.now() - event.timeStamp, root.querySelector(".where").textContent, want])))
       })
@@ -198,9 +198,9 @@ def test_scrubbing_follows_the_pointer_and_sends_one_message(visit):
     assert seen.sent == sent, "nothing is sent while dragging"
     page.mouse.up()
     assert len(frames) > 30
-    expect(page.get_by_role("spinbutton", name="Channel")).not_to_have_value("")
+    expect(page.get_by_role("spinbutton", name="go to")).not_to_have_value("")
     channel = page.locator(".scrubber .where").inner_text().split(" ")[0]
-    expect(page.get_by_role("spinbutton", name="Channel")).to_have_value(channel)
+    expect(page.get_by_role("spinbutton", name="go to")).to_have_value(channel)
     assert f"channel={channel}" in page.url
     slider.press("Home")
     expect(page.locator(".scrubber .where")).to_contain_text("1 of 128")
@@ -217,7 +217,7 @@ def test_layer_slider_brings_new_channels(visit):
     for _ in range(4):
         page.keyboard.press("ArrowLeft")
         settle(page)  # a sheet that is overtaken is gone before the browser asks for it, which it reports
-    expect(page.locator(".scrubber label")).not_to_have_text("Channel of layer4")
+    expect(page.locator(".scrubber .label")).to_contain_text("layer4.0 (block")
     settle(page)
     assert page.locator(".scrubber .large").evaluate(pixels) != before
     assert not seen.errors

@@ -3,6 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -16,7 +17,7 @@ from xai.registry import METHODS
 from xai.spec import RunSpec
 
 Bytes = Callable[[], bytes]
-OPEN = "take_along"
+BUTTON = "take_along"
 MIME = {
     "png": "image/png",
     "npy": "application/octet-stream",
@@ -53,34 +54,45 @@ def page_link(spec: RunSpec, view: Sequence[str]) -> str:
     return f"{base}?{urlencode(spec.to_query(_defaults(spec)) | spelled)}"
 
 
-def take_along(
-    name: str, files: Mapping[str, Bytes], spec: RunSpec, view: Sequence[str], *, upload: Image | None
-) -> None:
-    """Show the downloads and the ways to make this view again.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a page shows, ready to be taken along.
 
-    Args:
+    Attributes:
         name: beginning of the file names.
         files: kind ("png", "npy", "csv") to what makes the file, called when somebody clicks.
         spec: how the result was made.
-        view: keys of the bound widgets that shape the view beyond the spec.
+        view: keys of the widgets that shape the view beyond the spec.
         upload: the picture when it is the user's own, which no address can name.
     """
-    box = st.expander(
-        "Download, link, command, notebook cell", icon=":material/ios_share:", key=OPEN, on_change="rerun"
-    )
-    if not box.open:  # a slider that moves should not wait for what nobody sees
-        return
-    with box:
-        _show_files(name, files, spec, upload)
-        if upload is None:
-            st.caption("Link to exactly this view")
-            st.code(page_link(spec, view), language=None, wrap_lines=True)
-        else:
-            st.caption("Your picture is not part of any address, so there is no link: take the ZIP instead.")
-        st.caption("Command")
-        st.code(spec.to_command(_defaults(spec)), language=None, wrap_lines=True)
-        st.caption("Notebook cell")
-        st.code(spec.to_cell(_defaults(spec)), language=None, wrap_lines=True)
+
+    name: str
+    files: Mapping[str, Bytes]
+    spec: RunSpec
+    view: Sequence[str]
+    upload: Image | None = None
+
+
+def offer(result: Callable[[], Result]) -> None:
+    """Show the button behind which a result can be taken along; it is made when somebody presses."""
+    if st.button("Download, link, command, notebook cell", icon=":material/ios_share:", key=BUTTON):
+        _take_along(result())
+
+
+@st.dialog("Take this view along", width="large")
+def _take_along(result: Result) -> None:
+    """Show the downloads and the ways to make this view again."""
+    spec = result.spec
+    _show_files(result.name, result.files, spec, result.upload)
+    if result.upload is None:
+        st.caption("Link to exactly this view")
+        st.code(page_link(spec, result.view), language=None, wrap_lines=True)
+    else:
+        st.caption("Your picture is not part of any address, so there is no link: take the ZIP instead.")
+    st.caption("Command")
+    st.code(spec.to_command(_defaults(spec)), language=None, wrap_lines=True)
+    st.caption("Notebook cell")
+    st.code(spec.to_cell(_defaults(spec)), language=None, wrap_lines=True)
 
 
 def _show_files(name: str, files: Mapping[str, Bytes], spec: RunSpec, upload: Image | None) -> None:

@@ -1,14 +1,12 @@
 """The choices that all pages share: network, weights, picture, layer and class; kept when the page changes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import streamlit as st
 
-from xai import ImageTrace, predict
+from xai import ImageTrace
 from xai.errors import UserError, one_of
-from xai.figures.style import colormap_names
 from xai.io.geometry import RESIZE_MODES
 from xai.io.images import Image, load_image
 from xai.io.models import MODELS
@@ -16,8 +14,8 @@ from xai.io.samples import SAMPLES, sample_names
 from xai.model import Model
 from xai.registry import METHODS, find_method
 from xai.spec import COMMANDS
-from xai.ui import caching, state
-from xai.ui.pictures import Drawing, display
+from xai.ui import caching, sliders, state
+from xai.ui.pictures import display
 from xai.ui.weights import offer_weights
 
 MAX_BYTES = 10_000_000
@@ -76,9 +74,10 @@ def choose() -> Choice:
 
 def _adopt_link(model: Model) -> None:
     """Read what the link says about layer, class, method and options, in the words of a RunSpec."""
-    state.adopt("layer", lambda text: model.layer(text.split(",")[-1]).name)
-    state.adopt("channel", lambda text: _read_channel(model, text), str)
-    state.adopt("target", lambda text: _read_targets(model, text))
+    state.adopt("layer", lambda text: _read_layer(model, text))
+    state.adopt("channel", lambda text: _read_channel(model, text), None)
+    state.adopt("filter", _read_number, None)
+    state.adopt("target", lambda text: _read_targets(model, text), None)
     if st.query_params.get("method") in COMMANDS:  # the page itself says it
         del st.query_params["method"]
     state.adopt("method", lambda text: find_method(text).key, lambda key: METHODS[key].label)
@@ -91,10 +90,23 @@ def _spell(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def _read_layer(model: Model, text: str) -> str:
+    names = text.split(",")
+    if len(names) > 1:
+        state.notice(f"The link fuses {len(names)} layers, which only commands and library do: the last is shown.")
+    return model.layer(names[-1]).name
+
+
 def _read_channel(model: Model, text: str) -> int:
     layer = model.layer(st.session_state.get("layer", model.default_layer))
     if not text.isdecimal() or int(text) >= layer.shape[0]:
         raise UserError(f"Unknown channel {text!r} of {layer.name}. Choose 0 to {layer.shape[0] - 1}.")
+    return int(text)
+
+
+def _read_number(text: str) -> int:
+    if not text.isdecimal():
+        raise UserError(f"Unknown filter {text!r}. Give its number.")
     return int(text)
 
 
@@ -103,7 +115,7 @@ def _read_targets(model: Model, text: str) -> int:
     parts = text.split(",") if text.replace(",", "").isdecimal() else [text]
     first, *others = (model.find_class(part) for part in parts)
     if others:
-        state.respell("compare", others, [class_labels(model)[index] for index in others])
+        state.respell("compare", others, [sliders.class_labels(model)[index] for index in others])
     return first
 
 
@@ -193,107 +205,3 @@ def _member(what: str, text: str, names: Sequence[str]) -> str:
     if text not in names:
         raise one_of(what, text, names)
     return text
-
-
-@lru_cache(maxsize=8)
-def class_labels(model: Model) -> tuple[str, ...]:
-    """Name all classes, with the index where two share a name."""
-    return tuple(map(model.class_label, range(len(model.class_names))))
-
-
-# What a slider stands on is known before the slider is drawn. Fragments that rerun at each move show the picture first
-# and the sliders after it: the picture is then on its way while the rest is still being made.
-
-
-def current_layer(
-    model: Model, *, key: str = "layer", names: Sequence[str] | None = None, default: str | None = None
-) -> str:
-    """Return the layer that the slider of that key stands on, or will at first."""
-    state.keep_valid(key, list(names or model.layers()), default or model.default_layer)
-    return st.session_state[key]
-
-
-def slide_layer(
-    model: Model,
-    *,
-    key: str = "layer",
-    names: Sequence[str] | None = None,
-    on_change: Callable[[], None] | None = None,
-) -> None:
-    """Show the layer slider, early layers on the left; `current_layer` has been asked before."""
-    found = model.all_layers.get(st.session_state[key])
-    shape = found and " × ".join(map(str, found.shape[1:]))
-    about = f" · {found.group}, {found.shape[0]} channels of {shape}" if found else ""
-    st.select_slider(f"Layer{about}", list(names or model.layers()), key=key, bind="query-params", on_change=on_change)
-
-
-def find_class(traced: ImageTrace) -> None:
-    """Show the search over all class names and the most likely classes; either sets the class and is empty again.
-
-    The search holds every class name, which a browser takes a while to draw: keep it out of fragments that rerun often.
-    """
-    names = class_labels(traced.model)
-    likely = {index: f"{name} · {probability:.1%}" for name, probability, index in predict(traced)}
-    st.selectbox(
-        "Find a class", range(len(names)), index=None, format_func=names.__getitem__, key="search", width=280,
-        placeholder=f"Search {len(names):,} classes", filter_mode="contains", on_change=_take, args=("search",),
-    )  # fmt: skip
-    st.pills(
-        "Most likely classes", likely, format_func=likely.__getitem__, key="likely", on_change=_take, args=("likely",)
-    )
-
-
-def _take(finder: str) -> None:
-    if st.session_state[finder] is not None:
-        st.session_state["target"] = st.session_state[finder]
-        st.session_state[finder] = None
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A class and its place among all classes of a picture, the most likely first."""
-
-    target: int
-    order: list[int]
-
-
-def current_class(traced: ImageTrace) -> Ranked:
-    """Return the class that the slider stands on, by default the predicted one."""
-    order = traced.scores[0].detach().argsort(descending=True).tolist()
-    state.keep_valid("target", (None, *range(len(order))), None)
-    chosen = st.session_state["target"]
-    return Ranked(order[0] if chosen is None else chosen, order)
-
-
-def slide_class(model: Model, ranked: Ranked) -> None:
-    """Show the slider over classes by rank and the class index; `current_class` has been asked before."""
-    order = ranked.order
-    st.session_state["rank"] = order.index(ranked.target) + 1
-    by_rank, by_index = st.columns([3, 1])
-    with by_rank:
-        st.slider(
-            f"Class by rank · {class_labels(model)[ranked.target]}", 1, len(order), key="rank", on_change=_take_rank,
-            args=(order,),
-        )  # fmt: skip
-    with by_index:
-        st.number_input(
-            "Class index", 0, len(order) - 1, value=None, key="target", bind="query-params", placeholder=str(order[0])
-        )
-
-
-def _take_rank(order: list[int]) -> None:
-    st.session_state["target"] = order[st.session_state["rank"] - 1]
-
-
-def pick_drawing(*, signed: bool) -> Drawing:
-    """Show the sliders for opacity and threshold, and the colour map; they are the same on all pages."""
-    maps = colormap_names(signed=signed)
-    key = "diverging" if signed else "colormap"
-    alpha, threshold, colormap = st.columns(3)
-    with alpha:
-        opacity = st.slider("Opacity", 0, 100, 60, 5, format="%d %%", key="opacity", bind="query-params")
-    with threshold:
-        hidden = st.slider("Hide below (of the maximum)", 0, 95, 0, 5, format="%d %%", key="hide", bind="query-params")
-    with colormap:
-        name = st.selectbox("Colour map", maps, key=key, bind="query-params")
-    return Drawing(name, opacity / 100, hidden / 100)

@@ -1,6 +1,7 @@
 """Pictures for the screen: the source at display size, overlays on it, and channels packed for the scrubber."""
 
 import math
+import zlib
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import PIL.Image
 from xai import ImageTrace
 from xai.figures import style
 from xai.figures.overlays import Box, draw_box, overlay, place_map
-from xai.figures.sheets import encode_jpeg, encode_png
+from xai.figures.sheets import encode_jpeg
 from xai.io.images import Image
 from xai.ui.caching import PICTURE_BYTES, byte_bounded
 from xai.ui.components import Scale, Sprite, Stage
@@ -104,7 +105,7 @@ def colour_scale(drawing: Drawing, limit: float, *, signed: bool, unit: str = ""
 
 
 def pack_channels(maps: np.ndarray, low: np.ndarray, high: np.ndarray, *, shared: bool, signed: bool) -> Sprite:
-    """Pack the channels of a layer into one grey sheet whose levels are those of `style.value_levels`.
+    """Pack the channels of a layer for the scrubber, as the levels of `style.value_levels`.
 
     Args:
         maps: float (C, h, w), any range.
@@ -116,22 +117,16 @@ def pack_channels(maps: np.ndarray, low: np.ndarray, high: np.ndarray, *, shared
     end = float(ends.max())
     limits = np.full(len(maps), end) if shared else ends
     shares = _shrink(maps) / np.where(limits > 0, limits, 1)[:, None, None].astype(np.float32)
-    levels = style.value_levels(shares, 1.0, signed=signed)
-    columns = math.ceil(math.sqrt(len(maps)))
     scale = ((-end if signed else 0.0), end) if shared else None
-    return Sprite(
-        encode_png(assemble(levels, columns)), columns, levels.shape[:0:-1], low, high, scale, zero=128 if signed else 0
-    )
+    return pack_tiles(style.value_levels(shares, 1.0, signed=signed), low, high, scale=scale, zero=128 if signed else 0)
 
 
-def assemble(tiles: np.ndarray, columns: int) -> np.ndarray:
-    """Set tiles (C, h, w) or (C, h, w, 3) side by side in rows; the last row is filled up with zeros."""
-    count, height, width, *colours = tiles.shape
-    rows = math.ceil(count / columns)
-    cells = np.zeros((rows * columns, height, width, *colours), tiles.dtype)
-    cells[:count] = tiles
-    grid = cells.reshape(rows, columns, height, width, *colours).swapaxes(1, 2)  # -> (rows, h, columns, w)
-    return np.ascontiguousarray(grid.reshape(rows * height, columns * width, *colours))
+def pack_tiles(
+    tiles: np.ndarray, low: np.ndarray, high: np.ndarray, *, scale: tuple[float, float] | None = None, zero: int = 0
+) -> Sprite:
+    """Pack tiles for the scrubber: uint8 (C, h, w) levels, or (C, h, w, 3) colours."""
+    packed = zlib.compress(np.ascontiguousarray(tiles).tobytes(), 1)
+    return Sprite(packed, (tiles.shape[2], tiles.shape[1]), low, high, scale, zero)
 
 
 def _shrink(maps: np.ndarray) -> np.ndarray:
@@ -145,7 +140,7 @@ def _shrink(maps: np.ndarray) -> np.ndarray:
 
 
 def level_colours(colormap: str | None, *, signed: bool) -> np.ndarray:
-    """The colours of a sheet's grey levels, uint8 (256, 3)."""
+    """The colours of the levels 0 to 255, uint8 (256, 3)."""
     return style.colormap_table(style.find_colormap(colormap, signed=signed))
 
 

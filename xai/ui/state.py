@@ -16,7 +16,7 @@ Reader = Callable[[str], Any]
 """Turns the text of a link into a widget's value; raises UserError with the sentence to show."""
 
 
-def adopt(key: str, read: Reader, write: Callable[[Any], str | list[str]] = str) -> None:
+def adopt(key: str, read: Reader, write: Callable[[Any], str | list[str]] | None = str) -> None:
     """Take one value from the link this session was opened with, before its widget is made.
 
     Bound widgets read their own spelling by themselves. A link made from a RunSpec spells some values differently (a
@@ -25,7 +25,7 @@ def adopt(key: str, read: Reader, write: Callable[[Any], str | list[str]] = str)
     Args:
         key: of the widget and of the parameter in the address.
         read: text to value.
-        write: value to the widget's own spelling.
+        write: value to the widget's own spelling; None where no widget is bound to the parameter.
     """
     done = st.session_state.setdefault(_ADOPTED, set())
     if key in done:
@@ -38,10 +38,13 @@ def adopt(key: str, read: Reader, write: Callable[[Any], str | list[str]] = str)
         value = read(text)
     except UserError as error:
         sentence = shorten(str(error), 300, placeholder=" ...")  # some list every layer; the slider does so too
-        st.session_state.setdefault(NOTICES, []).append(f"One point of the link cannot be followed. {sentence}")
+        notice(f"One point of the link cannot be followed. {sentence}")
         del st.query_params[key]
         return
-    respell(key, value, write(value))
+    if write is None:
+        st.session_state[key] = value
+    else:
+        respell(key, value, write(value))
 
 
 def respell(key: str, value: Any, spelling: str | list[str]) -> None:
@@ -56,6 +59,11 @@ def rerun_if_respelled() -> None:
     """Start again when the address was put into the widgets' own words: they read it only at the start of a run."""
     if st.session_state.pop(_RESPELLED, False):
         st.rerun()
+
+
+def notice(sentence: str) -> None:
+    """Keep a sentence about the link until the page has a place for it."""
+    st.session_state.setdefault(NOTICES, []).append(sentence)
 
 
 def show_notices() -> None:

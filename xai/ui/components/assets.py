@@ -11,10 +11,11 @@ from streamlit.components.v2.types import ComponentRenderer
 
 def register(name: str) -> ComponentRenderer:
     """Register the component whose parts are NAME.html, NAME.css and NAME.js; nothing is built or fetched."""
-    html, css, js = (
-        Path(__file__).with_name(f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    html, css, js, shared = (
+        Path(__file__).with_name(file).read_text(encoding="utf-8")
+        for file in (f"{name}.html", f"{name}.css", f"{name}.js", "shared.js")
     )
-    return st.components.v2.component(f"xai_{name}", html=html, css=css, js=js)
+    return st.components.v2.component(f"xai_{name}", html=html, css=css, js=shared + js)
 
 
 def base64_text(data: bytes | np.ndarray) -> str:

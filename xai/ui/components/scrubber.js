@@ -1,147 +1,146 @@
-// Browse the channels of one layer: one sprite sheet of grey levels, coloured, enlarged and paged in the browser.
+// Browse the channels of one layer: their levels come once, colouring, enlarging and paging happen here.
 const LARGE = 448
 const instances = new WeakMap()
 
-const number = (value) =>
-  value === 0 ? "0" : Math.abs(value) >= 1000 || Math.abs(value) < 0.001 ? value.toExponential(1) : String(+value.toPrecision(3))
-
-const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
-
 const floats = (base64) => base64 && new Float32Array(bytes(base64).buffer)
 
-function loadImage(url) {
-  return new Promise((resolve, reject) => {
-    const image = new Image()
-    image.onload = () => resolve(image)
-    image.onerror = () => reject(new Error("The sprite sheet did not load."))
-    image.src = url
-  })
+async function inflate(base64) {
+  const stream = new Blob([bytes(base64)]).stream().pipeThrough(new DecompressionStream("deflate"))
+  return new Uint8Array(await new Response(stream).arrayBuffer())
+}
+
+async function loadImage(url) {
+  const image = new Image()
+  image.src = url
+  await image.decode()
+  return image
 }
 
 function create(root) {
   const find = (selector) => root.querySelector(selector)
-  const scratch = document.createElement("canvas")
-  const coloured = document.createElement("canvas")
-  const view = { position: 0, page: 0, frame: 0, tag: null, sprite: null, backdrop: null, dragging: false }
-  const range = find("input")
+  const canvas = () => document.createElement("canvas")
+  const view = { position: 0, page: 0, frame: 0, levels: null, backdrop: null, dragging: false }
+  const [tile, page, sheet] = [canvas(), canvas(), canvas()] // one channel; a page of them; the page as shown
+  const range = find(".position")
 
   const channelAt = (position) => (view.data.order ? view.data.order[position] : position)
   const positionOf = (channel) => (view.data.order ? view.data.order.indexOf(channel) : channel)
-  const corner = (channel) => [
-    (channel % view.data.columns) * view.data.tile[0],
-    Math.floor(channel / view.data.columns) * view.data.tile[1],
-  ]
 
-  function colour() {
-    // Grey levels -> colours, once per sheet and colour map; every later frame only copies pixels.
-    const { width, height } = view.sprite
-    scratch.width = coloured.width = width
-    scratch.height = coloured.height = height
-    find(".bar").hidden = find(".ends").hidden = !view.data.table
-    if (!view.data.table) return coloured.getContext("2d").drawImage(view.sprite, 0, 0)
-    const context = scratch.getContext("2d", { willReadFrequently: true })
-    context.drawImage(view.sprite, 0, 0)
-    const pixels = context.getImageData(0, 0, width, height)
-    const table = bytes(view.data.table)
-    const words = new Uint32Array(256).map(
-      (_, i) => (255 << 24) | (table[3 * i + 2] << 16) | (table[3 * i + 1] << 8) | table[3 * i],
-    )
-    const out = new Uint32Array(pixels.data.buffer)
-    view.levels = new Uint8Array(out.length)
-    for (let i = 0; i < out.length; i++) {
-      const level = out[i] & 255
-      view.levels[i] = level
-      out[i] = words[level]
+  function chooseColours() {
+    // Colours as 32-bit words: opaque, and as a veil whose opacity follows the distance from zero.
+    const { table, zero, blend } = view.data
+    find(".bar").hidden = find(".ends").hidden = !table
+    if (!table) return
+    const colours = bytes(table)
+    const reach = Math.max(zero, 255 - zero)
+    view.opaque = new Uint32Array(256)
+    view.veil = new Uint32Array(256)
+    for (let i = 0; i < 256; i++) {
+      const colour = (colours[3 * i + 2] << 16) | (colours[3 * i + 1] << 8) | colours[3 * i]
+      view.opaque[i] = colour | (255 << 24)
+      view.veil[i] = colour | (Math.round((255 * blend * Math.abs(i - zero)) / reach) << 24)
     }
-    coloured.getContext("2d").putImageData(pixels, 0, 0)
     const bar = find(".bar").getContext("2d")
     const strip = bar.createImageData(256, 1)
-    new Uint32Array(strip.data.buffer).set(words)
+    new Uint32Array(strip.data.buffer).set(view.opaque)
     bar.putImageData(strip, 0, 0)
   }
 
-  function veil(channel) {
-    // The channel as a see-through layer: opacity follows the distance from zero, so zero leaves the picture alone.
+  function paint(channel, words) {
+    // The pixels of one channel at its own size.
     const [width, height] = view.data.tile
-    const [left, top] = corner(channel)
-    scratch.width = width
-    scratch.height = height
-    const context = scratch.getContext("2d", { willReadFrequently: true })
-    context.drawImage(coloured, left, top, width, height, 0, 0, width, height)
-    const pixels = context.getImageData(0, 0, width, height)
-    const reach = Math.max(view.data.zero, 255 - view.data.zero)
-    for (let y = 0; y < height; y++) {
-      for (let x = 0; x < width; x++) {
-        const level = view.levels[(top + y) * coloured.width + left + x]
-        pixels.data[4 * (y * width + x) + 3] = (255 * view.data.blend * Math.abs(level - view.data.zero)) / reach
+    const size = width * height
+    const pixels = new ImageData(width, height)
+    const out = new Uint32Array(pixels.data.buffer)
+    if (view.data.table) {
+      for (let i = 0, at = channel * size; i < size; i++) out[i] = words[view.levels[at + i]]
+    } else {
+      for (let i = 0, at = 3 * channel * size; i < size; i++, at += 3) {
+        out[i] = (255 << 24) | (view.levels[at + 2] << 16) | (view.levels[at + 1] << 8) | view.levels[at]
       }
     }
-    context.putImageData(pixels, 0, 0)
-    return scratch
+    return pixels
   }
 
   function drawLarge(channel) {
-    const canvas = find(".large")
+    const large = find(".large")
     const [width, height] = view.data.tile
-    canvas.width = LARGE
-    canvas.height = Math.max(1, Math.round((LARGE * height) / width))
-    const context = canvas.getContext("2d")
+    large.width = LARGE
+    large.height = Math.max(1, Math.round((LARGE * height) / width))
+    const context = large.getContext("2d")
     context.imageSmoothingEnabled = view.data.smooth
     context.imageSmoothingQuality = "high"
-    if (view.backdrop) {
-      context.drawImage(view.backdrop, 0, 0, canvas.width, canvas.height)
-      context.drawImage(veil(channel), 0, 0, canvas.width, canvas.height)
-    } else {
-      const [left, top] = corner(channel)
-      context.drawImage(coloured, left, top, width, height, 0, 0, canvas.width, canvas.height)
-    }
+    if (view.backdrop) context.drawImage(view.backdrop, 0, 0, large.width, large.height)
+    tile.width = width
+    tile.height = height
+    tile.getContext("2d").putImageData(paint(channel, view.backdrop ? view.veil : view.opaque), 0, 0)
+    context.drawImage(tile, 0, 0, large.width, large.height)
   }
 
-  function sheetGeometry() {
-    const canvas = find(".sheet")
+  function geometry() {
+    const shown = find(".sheet")
     const first = view.page * view.data.page
     const count = Math.min(view.data.page, view.data.count - first)
-    const columns = Math.min(canvas.clientWidth > 400 ? 12 : 8, Math.max(4, view.data.count))
-    return { canvas, first, count, columns, rows: Math.ceil(count / columns) }
+    const columns = Math.min(shown.clientWidth > 400 ? 12 : 8, Math.max(4, view.data.count))
+    const ratio = Math.min(2, window.devicePixelRatio || 1)
+    const cell = Math.max(8, Math.floor(((shown.clientWidth || 480) * ratio) / columns))
+    const tall = Math.max(3, Math.round((cell * view.data.tile[1]) / view.data.tile[0]))
+    return { shown, first, count, columns, rows: Math.ceil(count / columns), cell, tall, ratio }
+  }
+
+  function drawPage({ first, count, columns, rows, cell, tall }) {
+    const [width, height] = view.data.tile
+    page.width = columns * width
+    page.height = rows * height
+    const context = page.getContext("2d")
+    for (let i = 0; i < count; i++) {
+      const [x, y] = [i % columns, Math.floor(i / columns)]
+      context.putImageData(paint(channelAt(first + i), view.opaque), x * width, y * height)
+    }
+    sheet.width = columns * cell
+    sheet.height = rows * tall
+    const target = sheet.getContext("2d")
+    target.imageSmoothingEnabled = width > cell
+    for (let i = 0; i < count; i++) {
+      const [x, y] = [i % columns, Math.floor(i / columns)]
+      target.drawImage(page, x * width, y * height, width, height, x * cell + 1, y * tall + 1, cell - 2, tall - 2)
+    }
   }
 
   function drawSheet() {
-    const { canvas, first, count, columns, rows } = sheetGeometry()
-    const [width, height] = view.data.tile
-    const ratio = Math.min(2, window.devicePixelRatio || 1)
-    const cell = Math.max(8, Math.floor(((canvas.clientWidth || 480) * ratio) / columns))
-    const tall = Math.round((cell * height) / width)
-    canvas.width = cell * columns
-    canvas.height = tall * rows
-    const context = canvas.getContext("2d")
-    context.imageSmoothingEnabled = width > cell
-    for (let i = 0; i < count; i++) {
-      const [left, top] = corner(channelAt(first + i))
-      const x = (i % columns) * cell
-      const y = Math.floor(i / columns) * tall
-      context.drawImage(coloured, left, top, width, height, x + 1, y + 1, cell - 2, tall - 2)
+    const place = geometry()
+    const { shown, first, count, columns, cell, tall, ratio } = place
+    const key = [view.page, columns, cell, tall].join()
+    if (view.drawn !== key) {
+      drawPage(place)
+      view.drawn = key
     }
+    shown.width = sheet.width
+    shown.height = sheet.height
+    const context = shown.getContext("2d")
+    context.drawImage(sheet, 0, 0)
     const chosen = view.position - first
     if (chosen >= 0 && chosen < count) {
       context.lineWidth = 3 * ratio
-      context.strokeStyle = getComputedStyle(canvas).getPropertyValue("--st-primary-color") || "#0e7490"
+      context.strokeStyle = getComputedStyle(shown).getPropertyValue("--st-primary-color") || "#0e7490"
       context.strokeRect((chosen % columns) * cell + 1.5, Math.floor(chosen / columns) * tall + 1.5, cell - 3, tall - 3)
     }
     const pages = Math.ceil(view.data.count / view.data.page)
-    find(".pages").textContent = `${first + 1} to ${first + count} of ${view.data.count}`
+    const which = `${first + 1} to ${first + count} of ${view.data.count}`
+    find(".pages").textContent = which
     find(".pager").hidden = pages < 2
     find(".previous").disabled = view.page === 0
     find(".next").disabled = view.page >= pages - 1
-    canvas.setAttribute("aria-label", `${view.data.noun} sheet: ${first + 1} to ${first + count} of ${view.data.count}`)
+    shown.setAttribute("aria-label", `${view.data.noun} sheet: ${which}`)
   }
 
   function describe(channel) {
     const { data } = view
-    const low = number(data.low[channel])
-    const high = number(data.high[channel])
+    const [low, high] = [number(data.low[channel]), number(data.high[channel])]
     const rank = data.order ? ` · ${view.position + 1} of ${data.count} by ${data.order_name}` : ` of ${data.count}`
     const score = data.scores ? ` (${number(data.scores[channel])})` : ""
     find(".where").textContent = `${channel}${rank}${score}`
+    if (root.activeElement !== find(".direct")) find(".direct").value = channel
     find(".range").textContent = low === high ? `every value is ${low}` : `values ${low} to ${high}`
     const scale = data.scale ?? [data.low[channel], data.high[channel]]
     find(".low").textContent = number(scale[0])
@@ -151,8 +150,9 @@ function create(root) {
   }
 
   function draw() {
+    cancelAnimationFrame(view.frame)
     view.frame = 0
-    if (!view.sprite) return
+    if (!view.levels) return
     const channel = channelAt(view.position)
     describe(channel)
     drawLarge(channel)
@@ -167,40 +167,50 @@ function create(root) {
     view.position = Math.max(0, Math.min(view.data.count - 1, position))
     view.page = Math.floor(view.position / view.data.page)
     range.value = view.position
-    view.ask()
   }
 
   view.update = async (sent) => {
-    const data = { ...sent, low: floats(sent.low), high: floats(sent.high), scores: floats(sent.scores) }
-    data.order = sent.order && Array.from(new Int32Array(bytes(sent.order).buffer))
-    view.wanted = data
-    const known = view.data
-    const fresh = !known || known.sprite !== data.sprite
-    const sprite = fresh ? await loadImage(data.sprite) : view.sprite
-    const backdrop = data.backdrop ? (known?.backdrop === data.backdrop ? view.backdrop : await loadImage(data.backdrop)) : null
-    if (view.wanted !== data) return // a newer call came in while the pictures loaded
-    view.data = data
-    range.max = data.count - 1
-    find("label").textContent = data.label
-    find(".scrubber").setAttribute("aria-label", data.label)
-    view.sprite = sprite
-    view.backdrop = backdrop
-    if (fresh || known.table !== data.table) colour()
-    if (!view.dragging) view.move(Math.max(0, positionOf(data.index)))
-    view.ask()
+    view.wanted = sent
+    const known = view.sent ?? {}
+    const levels = known.tiles === sent.tiles ? view.levels : await inflate(sent.tiles)
+    const same = known.backdrop === sent.backdrop
+    const backdrop = same ? view.backdrop : sent.backdrop && (await loadImage(sent.backdrop))
+    if (view.wanted !== sent) return // a newer call came in meanwhile
+    const order = sent.order && new Int32Array(bytes(sent.order).buffer)
+    view.sent = sent
+    view.data = { ...sent, order, low: floats(sent.low), high: floats(sent.high), scores: floats(sent.scores) }
+    Object.assign(view, { levels, backdrop, drawn: null })
+    range.max = find(".direct").max = sent.count - 1
+    find(".label").textContent = sent.label
+    find(".note").textContent = sent.note
+    find(".scrubber").setAttribute("aria-label", sent.label)
+    chooseColours()
+    writeAddress({ ...sent.address, [sent.parameter]: sent.index })
+    if (!view.dragging) view.move(Math.max(0, positionOf(sent.index)))
+    draw()
   }
 
-  range.oninput = () => view.move(Number(range.value))
+  range.oninput = () => {
+    view.move(Number(range.value))
+    view.ask()
+  }
   range.onpointerdown = () => (view.dragging = true)
   range.onpointerup = range.onpointercancel = () => (view.dragging = false)
+  find(".direct").onchange = () => {
+    const channel = Math.max(0, Math.min(view.data.count - 1, Math.round(Number(find(".direct").value)) || 0))
+    view.move(positionOf(channel))
+    view.ask()
+    view.send()
+  }
   find(".sheet").onclick = (event) => {
-    const { canvas, first, count, columns, rows } = sheetGeometry()
-    const box = canvas.getBoundingClientRect()
+    const { shown, first, count, columns, rows } = geometry()
+    const box = shown.getBoundingClientRect()
     const column = Math.floor(((event.clientX - box.left) / box.width) * columns)
     const row = Math.floor(((event.clientY - box.top) / box.height) * rows)
     const chosen = row * columns + column
     if (chosen < 0 || chosen >= count) return
     view.move(first + chosen)
+    view.ask()
     view.send()
   }
   const turn = (step) => () => {
@@ -223,10 +233,12 @@ export default function (component) {
   }
   view.send = () => {
     clearTimeout(view.timer)
-    const position = view.position
-    view.timer = setTimeout(() => setStateValue("index", view.data.order ? view.data.order[position] : position), 60)
+    const { order } = view.data
+    const channel = order ? order[view.position] : view.position
+    writeAddress({ [view.data.parameter]: channel })
+    view.timer = setTimeout(() => setStateValue("index", channel), 60)
   }
-  parentElement.querySelector("input").onchange = view.send
+  parentElement.querySelector(".position").onchange = view.send
   view.update(data).catch((error) => {
     parentElement.querySelector(".where").textContent = error.message
   })

@@ -1,31 +1,29 @@
 """The channel scrubber: drag through the channels of a layer; frames are drawn in the browser, nothing is sent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 
-from xai.ui.components.assets import base64_text, data_uri, media_url, register
+from xai.ui.components.assets import base64_text, data_uri, register
 
 _MOUNT = register("scrubber")
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """All channels of one layer in one grey picture, tile after tile, row by row.
+    """All channels of one layer as levels, tile after tile.
 
     Attributes:
-        png: 8-bit grey PNG; level 0..255 stands for low..high of the scale.
-        columns: tiles per row.
+        tiles: zlib-compressed uint8, either (C, h, w) levels 0..255 of a colour table or (C, h, w, 3) colours.
         tile: width and height of one tile in pixels.
         low, high: float (C,) smallest and largest value of each channel.
         scale: the value range behind the levels where all channels share it, else None (each its own low..high).
-        zero: the grey level of the value zero (0 for one-sided channels).
+        zero: the level of the value zero: 0 for one-sided channels, 128 for signed ones.
     """
 
-    png: bytes
-    columns: int
+    tiles: bytes
     tile: tuple[int, int]
     low: np.ndarray
     high: np.ndarray
@@ -38,6 +36,7 @@ def scrubber(
     *,
     key: str,
     label: str,
+    note: str = "",
     channel: int,
     table: np.ndarray | None,
     order: np.ndarray | None = None,
@@ -48,6 +47,8 @@ def scrubber(
     backdrop: bytes | None = None,
     blend: float = 0.7,
     noun: str = "channel",
+    parameter: str = "channel",
+    address: Mapping[str, str | None] | None = None,
     on_move: Callable[[int], None] | None = None,
 ) -> None:
     """Show the scrubber.
@@ -56,8 +57,9 @@ def scrubber(
         sprite: the channels.
         key: Streamlit key of this scrubber.
         label: what is scrubbed through, said above the slider.
+        note: a sentence or two below the channels.
         channel: the channel to stand on; wins over the browser's own when it changes.
-        table: uint8 (256, 3) colours of the grey levels; None where the sheet is in colour already.
+        table: uint8 (256, 3) colours of the levels; None where the tiles are in colour already.
         order: int (C,), channel numbers best first, or None for their own order.
         order_name: what the order follows ("mean").
         scores: float (C,), the number that the order follows.
@@ -65,12 +67,13 @@ def scrubber(
         smooth: interpolate between the values of the enlarged channel.
         backdrop: JPEG of the picture to lay the channel over, or None.
         blend: opacity of the largest value over the backdrop, in [0, 1].
-        noun: what one tile is ("channel", "kernel").
+        noun: what one tile is ("channel", "filter").
+        parameter: of the page's address that names the channel shown.
+        address: what else the page's address says about it; None takes a parameter away.
         on_move: called with the chosen channel when somebody lets go of the slider or clicks a tile.
     """
     data = {
-        "sprite": media_url(sprite.png, "image/png", f"{key}-sprite"),
-        "columns": sprite.columns,
+        "tiles": base64_text(sprite.tiles),
         "tile": list(sprite.tile),
         "count": len(sprite.low),
         "low": base64_text(sprite.low.astype("<f4")),
@@ -86,7 +89,10 @@ def scrubber(
         "backdrop": data_uri(backdrop, "image/jpeg") if backdrop else None,
         "blend": blend,
         "label": label,
+        "note": note,
         "noun": noun,
+        "parameter": parameter,
+        "address": dict(address or {}),
         "index": int(channel),
     }
 

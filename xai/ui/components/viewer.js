@@ -1,11 +1,6 @@
 // Show pictures of one scene side by side and read the value under the pointer, or under the arrow keys, in all of them.
 const instances = new WeakMap()
 
-const number = (value) =>
-  value === 0 ? "0" : Math.abs(value) >= 1000 || Math.abs(value) < 0.001 ? value.toExponential(2) : String(+value.toPrecision(3))
-
-const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0))
-
 function element(tag, className) {
   const made = document.createElement(tag)
   if (className) made.className = className
@@ -150,6 +145,8 @@ function create(root) {
       holder.children[i].querySelector("figcaption").textContent = panel.caption
     })
     host.setAttribute("aria-label", data.label)
+    find(".note").textContent = data.note
+    writeAddress(data.address)
     drawLegend()
     if (view.spot) show(view.spot)
     else clear()

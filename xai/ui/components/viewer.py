@@ -1,7 +1,7 @@
 """The picture viewer: pictures of one scene side by side, with the value under the pointer or the arrow keys."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +46,28 @@ class Scale:
 
 
 def viewer(
-    panels: Sequence[Panel], stage: Stage, *, key: str, label: str, scale: Scale | None = None, widest: int = 640
+    panels: Sequence[Panel],
+    stage: Stage,
+    *,
+    key: str,
+    label: str,
+    note: str = "",
+    address: Mapping[str, str | None] | None = None,
+    scale: Scale | None = None,
+    widest: int = 640,
 ) -> None:
-    """Show the panels beside each other; below 400 px or so they stack. `label` names the whole for screen readers."""
+    """Show the panels beside each other; on a phone they stack.
+
+    Args:
+        panels: at least one; those with values share the colour scale.
+        stage: where they lie on their source.
+        key: Streamlit key of this viewer.
+        label: names the whole for screen readers.
+        note: a sentence or two below the pictures.
+        address: parameters of the page's address that say what is shown; None takes one away.
+        scale: the colour bar, or None.
+        widest: largest width of one picture on the screen, in pixels.
+    """
     sent = [_panel_data(panel, f"{key}-{number}") for number, panel in enumerate(panels)]
     grids = [_thinned(panel.values) for panel in panels if panel.values is not None]
     _MOUNT(
@@ -65,6 +84,8 @@ def viewer(
             "unit": scale.unit if scale else "",
             "widest": widest,
             "label": label,
+            "note": note,
+            "address": dict(address or {}),
             "hint": "Point at a picture to read values; on the keyboard use the arrow keys, Home for the maximum."
             if grids
             else "Point at a picture to read its coordinates.",

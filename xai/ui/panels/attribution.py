@@ -7,53 +7,53 @@ import streamlit as st
 from xai import Explanation, ImageTrace, predict
 from xai.errors import UserError
 from xai.figures import style
+from xai.model import Model
 from xai.registry import METHODS, Method, Param
-from xai.ui import caching, downloads, pickers, state
+from xai.ui import caching, downloads, pickers, sliders, state
 from xai.ui.components import Panel, viewer
 from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
 
 
 @st.fragment
 def show_explanation(choice: pickers.Choice) -> None:
-    """Show what is set now and then (method, options, drawing) around what moves all the time (`_explain`)."""
+    """Show what is set now and then (method, class search, drawing) around what moves all the time (`_show`)."""
     traced = choice.trace()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = _pick_method(choice)
         params = _pick_params(method)
-        pickers.find_class(traced)
+        sliders.find_class(traced)
     pictures = st.container()
-    drawing = pickers.pick_drawing(signed=method.is_signed(params))
+    drawing = sliders.pick_drawing(signed=method.is_signed(params))
     compared = _pick_compared(traced)
     with pictures:
-        _explain(choice, method, params, compared, drawing)
+        _show(choice, method, params, compared, drawing)
+    downloads.offer(lambda: _result(choice, _explain(choice, method, params, compared), drawing))
 
 
 @st.fragment
-def _explain(
+def _show(
     choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...], drawing: Drawing
 ) -> None:
-    """Explain one class at one layer. A fragment of its own: every element in it is sent anew at each move."""
-    traced = choice.trace()
-    controls, pictures = st.container(), st.container()
-    layer = pickers.current_layer(choice.model) if method.needs_layer else None
-    ranked = pickers.current_class(traced)
-    targets = (ranked.target, *(index for index in compared if index != ranked.target))
-    made = None
-    with pictures:
-        try:
-            made = caching.explanation(traced, method.key, target=targets, layer=layer, **params)
-            _show_maps(made, drawing)
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
-    with controls:
-        left, right = st.columns(2, gap="medium")
-        with left:
-            if method.needs_layer:
-                pickers.slide_layer(choice.model)
-        with right:
-            pickers.slide_class(choice.model, ranked)
+    """Show sliders and pictures. Two sliders and one component, no more: all is sent anew and drawn at each move."""
+    try:
+        made = _explain(choice, method, params, compared)
+    except UserError as error:
+        made = None
+        st.error(str(error), icon=":material/error:")
+    with st.container(horizontal=True, gap="medium"):
+        if method.needs_layer:
+            sliders.slide_layer(choice.model)
+        sliders.slide_class(choice.trace())
     if made is not None:
-        _offer(choice, made, drawing)
+        _show_maps(choice.model, made, drawing)
+
+
+def _explain(choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...]) -> Explanation:
+    """Explain what the sliders stand on."""
+    layer = sliders.current_layer(choice.model) if method.needs_layer else None
+    target = sliders.current_class(choice.trace())
+    targets = (target, *(index for index in compared if index != target))
+    return caching.explanation(choice.trace(), method.key, target=targets, layer=layer, **params)
 
 
 def _pick_method(choice: pickers.Choice) -> Method:
@@ -100,7 +100,7 @@ def _pick_param(param: Param) -> Any:
 
 def _pick_compared(traced: ImageTrace) -> tuple[int, ...]:
     """Show which other classes are put beside the chosen one, on one colour scale: the likely ones and a link's."""
-    names = pickers.class_labels(traced.model)
+    names = sliders.class_labels(traced.model)
     known = st.session_state.get("compare") or map(names.index, set(st.query_params.get_all("compare")) & set(names))
     offered = dict.fromkeys([*(index for _, _, index in predict(traced)), *known])
     return tuple(
@@ -111,44 +111,44 @@ def _pick_compared(traced: ImageTrace) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-def _show_maps(made: Explanation, drawing: Drawing) -> None:
+def _show_maps(model: Model, made: Explanation, drawing: Drawing) -> None:
     """Show the picture and the map of each class, all maps on one colour scale."""
     limit = style.value_limit(made.map, signed=made.signed)
-    where = "" if made.layer is None else f" at {made.layer}"
+    where = "" if not isinstance(made.layer, str) else f" at {sliders.describe_layer(model, made.layer)}"
     panels = [Panel(framed(made.image, made.box), "picture", "Outlined: what the network sees", made.image.name)]
     panels += [
         Panel(
             overlaid(made.image, values, made.box, drawing, limit=limit, signed=made.signed),
             name,
             title,
-            f"{made.method.label} for {name}{where}, laid over {made.image.name}",
+            f"{made.method.label} for {name} at {made.layer}, laid over {made.image.name}",
             values,
         )
         for name, title, values in zip(made.target_names, made.titles, made.map, strict=True)
     ]
+    method, values = made.method, f"raw values {made.map.min():.3g} to {made.map.max():.3g}"
+    nothing = "" if made.map.any() else "The map is zero everywhere: nothing at this layer speaks for the class. "
     viewer(
         panels,
         stage(made.image, made.box),
         key="explanation",
-        label=f"{made.method.label} of {made.image.name}",
+        label=f"{method.label} of {made.image.name}",
+        note=f"{nothing}{method.label}{where}, {values}. {method.limits} ({method.paper}).",
+        address=sliders.class_address(),
         scale=colour_scale(drawing, limit, signed=made.signed),
     )
-    if not made.map.any():
-        st.info("The map is zero everywhere: nothing at this layer speaks for the class.", icon=":material/info:")
-    method, values = made.method, f"raw values {made.map.min():.3g} to {made.map.max():.3g}"
-    st.caption(f"{method.label}{where}, {values}. {method.limits} ({method.paper}).")
 
 
-def _offer(choice: pickers.Choice, made: Explanation, drawing: Drawing) -> None:
+def _result(choice: pickers.Choice, made: Explanation, drawing: Drawing) -> downloads.Result:
     options = {"alpha": drawing.alpha, "colormap": drawing.colormap, "threshold": drawing.threshold}
-    downloads.take_along(
-        f"{made.method.key}-{choice.image.name}",
-        {
+    return downloads.Result(
+        name=f"{made.method.key}-{choice.image.name}",
+        files={
             "png": lambda: style.render_png(made.figure(**options)),
             "npy": lambda: downloads.npy(made.map),
             "csv": lambda: downloads.grid_csv(made.map[0]),
         },
-        made.spec,
-        ("opacity", "hide", "diverging" if made.signed else "colormap"),
+        spec=made.spec,
+        view=("opacity", "hide", "diverging" if made.signed else "colormap"),
         upload=None if choice.linkable else choice.image,
     )

@@ -1,22 +1,21 @@
 """The panel of the Feature maps page: the channels of one layer, live over layers and channels."""
 
 from collections.abc import Hashable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from xai import ImageTrace
-from xai.compute.activations import RANKINGS, REDUCTIONS, layer_statistics
+from xai.compute.activations import RANKINGS
 from xai.figures import style
 from xai.inspection import FeatureMaps, feature_maps
-from xai.ui import caching, downloads, pickers, state
-from xai.ui.components import Panel, Sprite, scrubber, viewer
-from xai.ui.pictures import Drawing, colour_scale, framed, level_colours, overlaid, pack_channels, stage, working_jpeg
+from xai.ui import caching, downloads, pickers, sliders
+from xai.ui.components import Sprite, scrubber
+from xai.ui.panels.feature_details import CHOICES, show_details
+from xai.ui.pictures import level_colours, pack_channels, working_jpeg
 
-BELOW = ("this channel", "activation map", "all channels", "all layers")
-JUMP = "_stand_on_first_channel"
+LAYER, DETAILS = "layer-shown", "details"  # fragments that a callback redraws
 SORT_HELP = {
     "channel": "the network's own order",
     "mean": "mean over all places",
@@ -28,7 +27,7 @@ SORT_HELP = {
 
 @dataclass(frozen=True)
 class Look:
-    """What is set now and then: order, colours, and what stands below the channels."""
+    """What is set now and then: order and colours."""
 
     sort: str
     colormap: str
@@ -36,12 +35,11 @@ class Look:
     shared: bool
     smooth: bool
     over: bool
-    below: str
 
 
 @st.fragment
 def show_channels(choice: pickers.Choice) -> None:
-    """Show what is set now and then around what moves all the time (`_show_layer`)."""
+    """Show what is set now and then (order, colours) around what moves all the time (`_show_layer`)."""
     traced = choice.trace()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.segmented_control(
@@ -50,15 +48,14 @@ def show_channels(choice: pickers.Choice) -> None:
         )  # fmt: skip
         with st.popover("Colours", icon=":material/palette:"):
             colours = _pick_colours()
+    look = Look(sort, *colours)
     if sort == "contribution":
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            pickers.find_class(traced)
-    layer = st.container()
-    below = st.segmented_control(
-        "Look further at", BELOW, default=BELOW[0], required=True, wrap=True, key="below", bind="query-params"
-    )
-    with layer:
-        _show_layer(choice, Look(sort, *colours, below=below))
+            sliders.find_class(traced)
+    _show_layer(choice, look)
+    what = st.segmented_control("Look further at", CHOICES, wrap=True, key="below", bind="query-params")
+    _show_details(choice, look, what)
+    downloads.offer(lambda: _result(choice, _maps(traced, look)))
 
 
 def _pick_colours() -> tuple[str, str, bool, bool, bool]:
@@ -73,38 +70,74 @@ def _pick_colours() -> tuple[str, str, bool, bool, bool]:
     return colormap, diverging, scale == "layer", smooth, over
 
 
-@st.fragment
+@st.fragment(key=LAYER)
 def _show_layer(choice: pickers.Choice, look: Look) -> None:
-    """Show one layer. A fragment of its own: every element in it is sent anew at each move."""
+    """Show sliders and scrubber, no more: all is sent anew and drawn at each move."""
     traced = choice.trace()
-    controls, pictures = st.container(), st.container()
-    layer = pickers.current_layer(choice.model)
-    ranked = pickers.current_class(traced) if look.sort == "contribution" else None
-    maps = _maps(traced, layer, look.sort, ranked.target if ranked else None)
-    channel = _current_channel(maps)
-    with pictures:
-        _show_scrubber(traced, maps, channel, look)
-    with controls:
-        left, right = st.columns([3, 1], gap="medium")
-        with left:
-            pickers.slide_layer(choice.model, on_change=_take_best)
-        with right:
-            st.number_input("Channel", 0, len(maps.maps) - 1, key="channel", bind="query-params")
-        if ranked:
-            pickers.slide_class(choice.model, ranked)
-    st.markdown(_summary(maps))
-    _show_further(choice, traced, maps, channel, look)
-    _offer(choice, maps)
+    maps = _maps(traced, look)
+    sliders.slide_layer(choice.model, on_change=_take_layer)
+    if look.sort == "contribution":
+        sliders.slide_class(traced)
+    _show_scrubber(traced, maps, look)
+
+
+def _show_scrubber(traced: ImageTrace, maps: FeatureMaps, look: Look) -> None:
+    scrubber(
+        _sprite(maps, shared=look.shared),
+        key="scrubber",
+        label=f"Channel of {sliders.describe_layer(traced.model, maps.layer.name)}",
+        note=_summary(maps),
+        channel=_current_channel(maps),
+        table=level_colours(look.diverging if maps.signed else look.colormap, signed=maps.signed),
+        order=None if maps.sort == "channel" else maps.order,
+        order_name=maps.sort if maps.target_name is None else f"contribution to {maps.target_name}",
+        scores=_scores(maps),
+        page=96,
+        smooth=look.smooth,
+        backdrop=working_jpeg(traced) if look.over else None,
+        address=sliders.class_address() if maps.sort == "contribution" else None,
+        on_move=_take_channel,
+    )
+
+
+@st.fragment(key=DETAILS)
+def _show_details(choice: pickers.Choice, look: Look, what: str | None) -> None:
+    """Show one more view of the layer or the channel, if one was chosen."""
+    if what is not None:
+        maps = _maps(choice.trace(), look)
+        show_details(what, choice.trace(), maps, _current_channel(maps))
 
 
 def _take_best() -> None:
     """After a change of layer or order, stand on the first channel again."""
-    st.session_state[JUMP] = True
+    st.session_state["channel"] = None
 
 
-def _maps(traced: ImageTrace, layer: str, sort: str, target: int | None) -> FeatureMaps:
-    key = (caching.network_key(traced.model), traced.images[0].digest, traced.ready.resize, layer, sort, target)
-    return _made_maps(key, traced, layer, sort, target)
+def _take_layer() -> None:
+    _take_best()
+    if st.session_state.get("below") is not None:
+        st.rerun((LAYER, DETAILS))
+
+
+def _take_channel(index: int) -> None:
+    st.session_state["channel"] = index
+    st.rerun(DETAILS)  # the scrubber shows it already
+
+
+def _current_channel(maps: FeatureMaps) -> int:
+    chosen = st.session_state.get("channel")
+    if chosen is None:
+        chosen = int(maps.order[0])
+    st.session_state["channel"] = min(chosen, len(maps.maps) - 1)
+    return st.session_state["channel"]
+
+
+def _maps(traced: ImageTrace, look: Look) -> FeatureMaps:
+    """Take the channels of the layer that the slider stands on, in the chosen order."""
+    layer = sliders.current_layer(traced.model)
+    target = sliders.current_class(traced) if look.sort == "contribution" else None
+    key = (caching.network_key(traced.model), traced.images[0].digest, traced.ready.resize, layer, look.sort, target)
+    return _made_maps(key, traced, layer, look.sort, target)
 
 
 @caching.byte_bounded(128 * caching.MEGABYTE, lambda made: made.maps.nbytes)
@@ -117,7 +150,7 @@ def _sprite(maps: FeatureMaps, *, shared: bool) -> Sprite:
     return _packed(key, maps, shared)
 
 
-@caching.byte_bounded(64 * caching.MEGABYTE, lambda made: len(made.png))
+@caching.byte_bounded(64 * caching.MEGABYTE, lambda made: len(made.tiles))
 def _packed(key: Hashable, maps: FeatureMaps, shared: bool) -> Sprite:
     low, high = maps.statistics.minimum.numpy(), maps.statistics.maximum.numpy()
     return pack_channels(maps.maps, low, high, shared=shared, signed=maps.signed)
@@ -129,38 +162,9 @@ def _summary(maps: FeatureMaps) -> str:
         float(each) for each in (statistics.zero_share.mean(), statistics.mean.mean(), statistics.maximum.max())
     )
     return (
-        f"**{len(maps.maps)} channels**, {statistics.dead_share:.1%} of them dead for this picture · "
-        f"{zero:.1%} of all values are zero · mean {mean:.3g} · largest {largest:.3g}"
+        f"{len(maps.maps)} channels, {statistics.dead_share:.1%} of them dead for this picture · "
+        f"{zero:.1%} of all values are zero · mean {mean:.3g} · largest {largest:.3g}."
     )
-
-
-def _show_scrubber(traced: ImageTrace, maps: FeatureMaps, channel: int, look: Look) -> None:
-    scrubber(
-        _sprite(maps, shared=look.shared),
-        key="scrubber",
-        label=f"Channel of {maps.layer.name}",
-        channel=channel,
-        table=level_colours(look.diverging if maps.signed else look.colormap, signed=maps.signed),
-        order=None if maps.sort == "channel" else maps.order,
-        order_name=maps.sort if maps.target_name is None else f"contribution to {maps.target_name}",
-        scores=_scores(maps),
-        page=96,
-        smooth=look.smooth,
-        backdrop=working_jpeg(traced) if look.over else None,
-        on_move=_take_channel,
-    )
-
-
-def _current_channel(maps: FeatureMaps) -> int:
-    if st.session_state.pop(JUMP, False):
-        st.session_state["channel"] = int(maps.order[0])
-    state.start_with("channel", int(maps.order[0]))
-    state.clamp("channel", 0, len(maps.maps) - 1)
-    return st.session_state["channel"]
-
-
-def _take_channel(index: int) -> None:
-    st.session_state["channel"] = index
 
 
 def _scores(maps: FeatureMaps) -> np.ndarray | None:
@@ -172,91 +176,15 @@ def _scores(maps: FeatureMaps) -> np.ndarray | None:
     )
 
 
-def _show_further(choice: pickers.Choice, traced: ImageTrace, maps: FeatureMaps, channel: int, look: Look) -> None:
-    if look.below == "this channel":
-        _show_channel(maps, channel)
-    elif look.below == "activation map":
-        _show_activation_map(maps)
-    elif look.below == "all channels":
-        st.dataframe(maps.table(), hide_index=True, width="stretch", height=360)
-    else:
-        _show_layers(choice, traced)
-
-
-def _show_channel(maps: FeatureMaps, channel: int) -> None:
-    values = maps.maps[channel]
-    limit = style.value_limit(values, signed=maps.signed)
-    drawing = Drawing(alpha=0.75)
-    name = f"channel {channel}"
-    _show_pair(
-        maps, values, drawing, limit, name, f"Channel {channel} of {maps.layer.name}, on its own scale",
-        f"Channel {channel} of {maps.layer.name} laid over {maps.image.name}", "channel-view",
-    )  # fmt: skip
-    statistics = maps.statistics
-    numbers = ", ".join(
-        f"{name} {float(getattr(statistics, name)[channel]):.3g}" for name in ("mean", "maximum", "variance")
-    )
-    zero = f"{float(statistics.zero_share[channel]):.0%} of its places are zero"
-    said = [numbers, "dead for this picture" if bool(statistics.dead[channel]) else zero]
-    if maps.contributions is not None:
-        said.append(f"contributes {maps.contributions[channel]:.3g} to the score of {maps.target_name}")
-    st.caption(f"Channel {channel}: {', '.join(said)}.")
-
-
-def _show_activation_map(maps: FeatureMaps) -> None:
-    reduce = st.segmented_control(
-        "Over all channels", REDUCTIONS, default="mean", required=True, key="reduce", bind="query-params",
-        help="mean and max over the channels, or the length (l2) of the vector of all channels at each place.",
-    )  # fmt: skip
-    values = maps.activation_map(reduce)
-    signed = bool(values.min() < 0)
-    _show_pair(
-        maps, values, Drawing(alpha=0.75), style.value_limit(values, signed=signed), reduce,
-        f"{reduce} over the {len(maps.maps)} channels of {maps.layer.name}",
-        f"{reduce} over the channels of {maps.layer.name}, laid over {maps.image.name}", "activation-view",
-    )  # fmt: skip
-
-
-def _show_pair(
-    maps: FeatureMaps, values: np.ndarray, drawing: Drawing, limit: float, name: str, caption: str, alt: str, key: str
-) -> None:
-    signed = bool(values.min() < 0)
-    painted = overlaid(maps.image, values, maps.box, drawing, limit=limit, signed=signed)
-    picture = Panel(framed(maps.image, maps.box), "picture", "Outlined: what the network sees", maps.image.name)
-    viewer(
-        [picture, Panel(painted, name, caption, alt, values)],
-        stage(maps.image, maps.box),
-        key=key,
-        label=caption,
-        scale=colour_scale(drawing, limit, signed=signed),
-    )
-
-
-def _show_layers(choice: pickers.Choice, traced: ImageTrace) -> None:
-    key = (caching.network_key(choice.model), choice.image.digest, choice.resize)
-    st.dataframe(_layer_table(key, traced), hide_index=True, width="stretch", height=420)
-    st.caption(
-        "One row per layer, from the input on; shares in percent. Dead: a channel with no pattern for this picture."
-    )
-
-
-@caching.byte_bounded(8 * caching.MEGABYTE, lambda table: table.memory_usage(deep=True).sum())
-def _layer_table(key: Hashable, traced: ImageTrace) -> pd.DataFrame:
-    rows = layer_statistics({name: traced.activation(name) for name in traced.layers})
-    table = pd.DataFrame(map(asdict, rows))
-    shares = ["zero_share", "dead_share"]
-    return table.assign(**(100 * table[shares]).round(1))
-
-
-def _offer(choice: pickers.Choice, maps: FeatureMaps) -> None:
-    downloads.take_along(
-        f"{maps.layer.name}-{choice.image.name}",
-        {
+def _result(choice: pickers.Choice, maps: FeatureMaps) -> downloads.Result:
+    return downloads.Result(
+        name=f"{maps.layer.name}-{choice.image.name}",
+        files={
             "png": lambda: style.render_png(maps.figure()),
             "npy": lambda: downloads.npy(maps.maps),
             "csv": lambda: maps.table().to_csv(index=False).encode(),
         },
-        maps.spec,
-        ("channel", "sort", "scale", "smooth", "over", "below", "diverging" if maps.signed else "colormap"),
+        spec=maps.spec,
+        view=("channel", "sort", "scale", "smooth", "over", "below", "diverging" if maps.signed else "colormap"),
         upload=None if choice.linkable else choice.image,
     )

@@ -1,6 +1,5 @@
 """The panel of the Filters page: the kernels of one convolution, live over convolutions and filters."""
 
-import math
 from collections.abc import Hashable
 
 import numpy as np
@@ -12,9 +11,9 @@ from xai.figures.interactive import similarity_heatmap
 from xai.figures.sheets import encode_png
 from xai.inspection import Filters, filters
 from xai.model import Model
-from xai.ui import caching, downloads, pickers, state
+from xai.ui import caching, downloads, pickers, sliders, state
 from xai.ui.components import Sprite, scrubber
-from xai.ui.pictures import assemble, level_colours, pack_channels
+from xai.ui.pictures import level_colours, pack_channels, pack_tiles
 
 WAYS = {"colours": "In colour", "components": "Strongest pattern", "channel": "One input channel"}
 DUPLICATE = 0.95  # cosine from which two filters count as doing the same
@@ -29,9 +28,9 @@ def show_filters(choice: pickers.Choice) -> None:
     left, right = st.columns(2, gap="medium")
     shared = st.session_state.get("layer")
     first = shared if shared in convolutions else next(iter(convolutions))
-    layer = pickers.current_layer(model, key="convolution", names=tuple(convolutions), default=first)
+    layer = sliders.current_layer(model, key="convolution", names=tuple(convolutions), default=first)
     with left:
-        pickers.slide_layer(model, key="convolution", names=tuple(convolutions))
+        sliders.slide_layer(model, key="convolution", names=tuple(convolutions))
     weight = convolutions[layer].weight
     with right:
         show, channel = _pick_way(inputs=weight.shape[1])
@@ -39,16 +38,19 @@ def show_filters(choice: pickers.Choice) -> None:
     _show_metrics(found)
     _show_kernels(found)
     _show_more(found)
-    downloads.take_along(
-        f"filters-{layer}",
-        {
+    downloads.offer(lambda: _result(found))
+
+
+def _result(found: Filters) -> downloads.Result:
+    return downloads.Result(
+        name=f"filters-{found.layer_name}",
+        files={
             "png": lambda: style.render_png(found.figure()),
             "npy": lambda: downloads.npy(found.weight),
             "csv": lambda: found.table().to_csv(index=False).encode(),
         },
-        found.spec,
-        ("filter", "alike", "about"),
-        upload=None,
+        spec=found.spec,
+        view=("filter", "alike", "about"),
     )
 
 
@@ -99,33 +101,24 @@ def _show_metrics(found: Filters) -> None:
 
 def _show_kernels(found: Filters) -> None:
     """Show the kernels in the scrubber; colour kernels as they are, the others on one signed scale."""
-    last = len(found.weight) - 1
-    state.start_with("filter", 0)
-    state.clamp("filter", 0, last)
-    pictures = st.container()
-    by_likeness, number = st.columns(2, vertical_alignment="bottom")
-    with by_likeness:
-        alike = st.toggle("Similar filters together", key="alike", bind="query-params")
-    with number:
-        chosen = st.number_input("Filter", 0, last, key="filter", bind="query-params")
-    with pictures:
-        scrubber(
-            _sprite(found),
-            key="kernels",
-            label=f"Filter of {found.layer_name}",
-            noun="filter",
-            channel=chosen,
-            table=None if found.shown == "colours" else level_colours(None, signed=True),
-            order=found.order if alike else None,
-            order_name="likeness",
-            page=96,
-            on_move=_take_filter,
-        )
+    chosen = min(st.session_state.get("filter") or 0, len(found.weight) - 1)
+    alike = st.toggle("Similar filters together", key="alike", bind="query-params")
     statistics = found.statistics
     nearest, cosine = int(statistics.nearest[chosen]), float(statistics.nearest_similarity[chosen])
-    st.caption(
-        f"Filter {chosen}: norm {float(statistics.norm[chosen]):.3g}, most like filter {nearest} (cosine {cosine:.2f})"
-        + ("; dead." if bool(statistics.dead[chosen]) else ".")
+    norm = f"norm {float(statistics.norm[chosen]):.3g}{', dead' if bool(statistics.dead[chosen]) else ''}"
+    scrubber(
+        _sprite(found),
+        key="kernels",
+        label=f"Filter of {found.layer_name}",
+        note=f"Filter {chosen}: {norm}, most like filter {nearest} (cosine {cosine:.2f}).",
+        noun="filter",
+        parameter="filter",
+        channel=chosen,
+        table=None if found.shown == "colours" else level_colours(None, signed=True),
+        order=found.order if alike else None,
+        order_name="likeness",
+        page=96,
+        on_move=_take_filter,
     )
 
 
@@ -139,9 +132,7 @@ def _sprite(found: Filters) -> Sprite:
     if found.shown != "colours":
         return pack_channels(kernels, low, high, shared=True, signed=True)
     weights = found.weight.reshape(len(kernels), -1)
-    columns = math.ceil(math.sqrt(len(kernels)))
-    sheet = encode_png(assemble(np.rint(kernels * 255).astype(np.uint8), columns))
-    return Sprite(sheet, columns, kernels.shape[2:0:-1], weights.min(1), weights.max(1), scale=None, zero=0)
+    return pack_tiles(np.rint(kernels * 255).astype(np.uint8), weights.min(1), weights.max(1))
 
 
 def _show_more(found: Filters) -> None:
