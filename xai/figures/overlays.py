@@ -59,8 +59,11 @@ def overlay(
     strength = np.abs(np.arange(256) - 128) / 127 if signed else np.arange(256) / 255
     opacity = np.rint(255 * alpha * np.minimum(strength, 1)).astype(np.uint16)[:, None]  # (256, 1), of 255
     # Blend in whole numbers: 16 bits hold 255 * 255 + 127, and opacity 0 gives the very same pixel back.
-    blended = picture * (255 - opacity)[levels] + (table * opacity)[levels]  # (H, W, 3)
-    result = ((blended + 127) // 255).astype(np.uint8)
+    blended = np.take(255 - opacity, levels, axis=0) * picture  # (H, W, 1) * (H, W, 3) -> (H, W, 3)
+    blended += np.take(table * opacity, levels, axis=0)  # by level: a third of the time of indexing
+    blended += 127
+    blended //= 255
+    result = blended.astype(np.uint8)
     return result if box is None else draw_box(result, box)
 
 

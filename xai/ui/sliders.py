@@ -88,7 +88,9 @@ def class_address() -> dict[str, str | None]:
 def slide_class(traced: ImageTrace) -> None:
     """Show the slider over classes by rank; moving it chooses the class."""
     order = ranked_classes(traced)
-    st.session_state["rank"] = order.index(current_class(traced)) + 1
+    rank = order.index(current_class(traced)) + 1
+    if st.session_state.get("rank") != rank:  # what is set here is drawn twice in the browser
+        st.session_state["rank"] = rank
     st.slider("Class by rank", 1, len(order), key="rank", on_change=_take_rank, args=(order,))
 
 

@@ -9,7 +9,7 @@ function element(tag, className) {
 
 function create(root) {
   const find = (selector) => root.querySelector(selector)
-  const view = { data: null, spot: null }
+  const view = { data: null, spot: null, table: null }
   const host = find(".viewer")
 
   function buildPanel(panel) {
@@ -28,13 +28,15 @@ function create(root) {
     const { table, low, high, unit } = view.data
     find(".legend").hidden = !table
     if (!table) return
+    find(".low").textContent = number(low)
+    find(".high").textContent = `${number(high)}${unit ? ` ${unit}` : ""}`
+    if (view.table === table) return
+    view.table = table
     const context = find(".bar").getContext("2d")
     const colours = bytes(table)
     const strip = context.createImageData(256, 1)
     for (let i = 0; i < 256; i++) strip.data.set([colours[3 * i], colours[3 * i + 1], colours[3 * i + 2], 255], 4 * i)
     context.putImageData(strip, 0, 0)
-    find(".low").textContent = number(low)
-    find(".high").textContent = `${number(high)}${unit ? ` ${unit}` : ""}`
   }
 
   function cell([x, y]) {

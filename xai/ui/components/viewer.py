@@ -8,7 +8,7 @@ import numpy as np
 
 from xai.ui.components.assets import base64_text, data_uri, media_url, register
 
-LARGEST_GRID = 112  # values along the longer side; more would make the message larger than the picture
+LARGEST_GRID = 75  # values along the longer side; they travel at each move, beside a picture of about 30 kB
 _MOUNT = register("viewer")
 
 
