@@ -26,7 +26,7 @@ from xai.spec import RunSpec
 from xai.ui import caching, downloads, pictures, weights
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("start", "feature_maps", "filters", "attribution")
+PAGES = ("start", "feature_maps", "filters", "attribution", "compare")
 PICTURE_PAGES = ("feature_maps", "attribution")
 
 

@@ -18,7 +18,13 @@ from playwright.sync_api import Browser, Page, expect
 from benchmarks.app_latency import IDLE, is_ready, running_app
 
 pytestmark = pytest.mark.browser
-PAGES = {"": "Start", "feature_maps": "Feature maps", "filters": "Filters", "attribution": "Attribution"}
+PAGES = {
+    "": "Start",
+    "feature_maps": "Feature maps",
+    "filters": "Filters",
+    "attribution": "Attribution",
+    "compare": "Compare",
+}
 LAYER = re.compile("^Layer")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 import torch
@@ -26,7 +27,8 @@ from xai.cli.text import progress
 from xai.registry import METHODS
 from xai.spec import RunSpec
 
-NAMES = ["models", "layers", "methods", "predict", "feature-maps", "filters", "explain", "cam", "app", "notebooks"]
+NAMES = ["models", "layers", "methods", "predict", "feature-maps", "filters", "explain", "cam", "compare", "train"]
+NAMES += ["app", "notebooks"]
 # A stage of 8 and one of 16 channels; the grey one reads one channel; the dead one has nothing but zeros.
 NETWORKS = """
 from torch import nn
@@ -588,6 +590,36 @@ def test_filters_are_drawn_with_their_table(run: Run) -> None:
     facts = run("filters", *TINY, "--layer", "2", "--json", "--output", "kernels", "--count", "all").json
     assert (facts["shown"], facts["filters"], facts["input_channels"]) == ("components", 16, 8)
     assert Path(facts["output"]).is_file() and RunSpec.load(facts["spec"]).method == "filters"
+
+
+# Comparison
+
+
+def test_a_comparison_writes_figure_tables_and_a_record_that_makes_it_again(run: Run) -> None:
+    asked = ["--img", "photo.png", "--methods", "gradcam,hires_cam", "--target", "1", "--target", "2", *TINY]
+    made = run("compare", *asked, "--output", "two.png", "--json").json
+    assert [(row["method"], row["target"]) for row in made["rows"]] == [
+        (method, f"class {index}") for method in ("grad_cam", "hires_cam") for index in (1, 2)
+    ]
+    [pair] = made["agreement"]
+    assert (pair["first"], pair["second"]) == ("grad_cam", "hires_cam") and -1 <= pair["rank correlation"] <= 1
+    assert len(pd.read_csv("two.csv")) == 4 and len(pd.read_csv("two_agreement.csv")) == 1
+    assert pixels_of("two.png").std() > 10
+    spec = RunSpec.load("two.json")
+    assert (spec.method, spec.params, spec.target) == ("compare", {"methods": "grad_cam,hires_cam"}, (1, 2))
+    assert run("explain", "--spec", "two.json", *TINY, "--output", "again.png").code == 0
+    assert same_bytes("two.png", "again.png")
+    command = shlex.split(RunSpec.load("two.json").to_command())
+    assert run(*command[1:], "--output", "third.png").code == 0 and same_bytes("two.png", "third.png")
+
+
+def test_a_comparison_refuses_what_it_cannot_do(run: Run) -> None:
+    save_noise("more/a.png", 20, 20)
+    save_noise("more/b.png", 20, 20)
+    assert_refused(run("compare", "--img", "more", *TINY), "One picture", "2")
+    assert_refused(run("compare", "--img", "photo.png", "--methods", "gradcam,magic", *TINY), "magic", "grad_cam")
+    assert_refused(run("compare", "--img", "photo.png", "--limit", "3", *TINY), "--limit")
+    assert_refused(run("compare", "--img", "photo.png", "--layer", "9", *TINY), "Unknown layer '9'")
 
 
 # App and notebooks

@@ -148,7 +148,8 @@ def test_a_dead_network_gives_zero_maps_not_nan(picture):
 def test_compare_tabulates_every_method(model, picture):
     table = xai.compare(model, picture, target=1)
     made = table.attrs["explanations"]
-    assert table["method"].tolist() == [e.method.key for e in made] == list(xai.METHODS)
+    quick = [key for key, method in xai.METHODS.items() if method.speed == "live" and method.supports(model) is None]
+    assert table["method"].tolist() == [e.method.key for e in made] == quick
     assert table["highest"].tolist() == [float(e.map.max()) for e in made]
     assert len(xai.compare(xai.trace(model, picture), methods=["gradcam"], target=[1, 2])) == 2
     with pytest.raises(UserError, match="Unknown method"):

@@ -84,7 +84,7 @@ EXPECTED = {
         9,
         94,
     ),
-    "shufflenet_v2_x1_0": ("conv1 24 112, stage2 116 28, stage3 232 14, conv5 1024 7", 16, 56),
+    "shufflenet_v2_x1_0": ("conv1 24 112, stage2 116 28, stage3 232 14, stage4 464 7, conv5 1024 7", 16, 56),
     "mnasnet1_0": ("layers.7 16 112, layers.8 24 56, layers.9 40 28, layers.11 96 14, layers.16 1280 7", 16, 52),
     "regnet_y_400mf": (
         "stem 32 112, trunk_output.block1 48 56, trunk_output.block2 104 28, trunk_output.block3 208 14, "
@@ -293,3 +293,13 @@ def test_one_module_at_two_places_is_listed_once():
 
     layers = layers_of(seeded(Shared))
     assert list(layers) == ["first", "one"] and layers["one"].calls == 2
+
+
+def test_rows_of_blocks_are_stages_also_where_the_resolution_stays() -> None:
+    """A dilated ResNet keeps the resolution of layer2 to the end; its stages are still the four it names."""
+    network = torchvision.models.resnet50(weights=None, replace_stride_with_dilation=[False, True, True])
+    classifier = Classifier(network, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    _, outputs = record_outputs(classifier, torch.full((1, 3, 64, 64), 0.5))
+    layers = discover_layers(network, outputs, 1000)
+    stages = [name for name, layer in layers.items() if layer.group == "stage"]
+    assert stages == ["relu", "layer1", "layer2", "layer3", "layer4"]

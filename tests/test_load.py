@@ -18,7 +18,7 @@ from torch import nn
 from xai import explain, load_image, load_model, preflight
 from xai.errors import Cancelled, UserError
 from xai.io import models, weights
-from xai.io.models import MODELS, build_from_file
+from xai.io.models import BUNDLED, MODELS, build_from_file
 from xai.load import default_model
 
 
@@ -73,7 +73,10 @@ def test_devices_come_as_names_or_torchs_own():
         assert load_model(seeded(ResidualNet), input_size=16, device=device).device.type in ("cpu", "cuda", "mps")
 
 
-@pytest.mark.parametrize("entry", MODELS.values(), ids=MODELS)
+OFFICIAL = {name: entry for name, entry in MODELS.items() if name != BUNDLED}
+
+
+@pytest.mark.parametrize("entry", OFFICIAL.values(), ids=OFFICIAL)
 def test_every_entry_knows_its_weights(entry):
     assert entry.default_weights == "IMAGENET1K_V1" and entry.parameters > 1e6
     for name, preset in entry.presets.items():
@@ -106,7 +109,7 @@ def test_official_weights_are_found_on_disk(official):
 
 
 def test_without_any_weights_the_default_is_untrained(official):
-    assert default_model() == ("resnet18", None)
+    assert default_model() == (("bundled", "TINY_IMAGENET") if BUNDLED in MODELS else ("resnet18", None))
 
 
 def test_a_failed_download_names_the_way_out(official, monkeypatch):

@@ -6,21 +6,31 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xai.attacks import Attack, attack
+    from xai.comparison import compare
+    from xai.dreams import Dream, dream
     from xai.errors import Cancelled, UserError
-    from xai.explanation import Explanation, compare, explain, explain_batch
+    from xai.explanation import Explanation, explain, explain_batch
     from xai.inspection import FeatureMaps, Filters, feature_maps, filters
     from xai.io.images import Image, load_image
     from xai.io.models import MODELS
     from xai.io.samples import SAMPLES
     from xai.load import load_model, preflight
     from xai.model import Model
+    from xai.patches import strongest
     from xai.registry import METHODS
     from xai.spec import RunSpec
+    from xai.sweeps import attack_sweep
     from xai.tracing import ImageTrace, predict, trace
 
 _HOME = {
+    "attacks": ("Attack", "attack"),
+    "dreams": ("Dream", "dream"),
+    "patches": ("strongest",),
+    "sweeps": ("attack_sweep",),
     "errors": ("Cancelled", "UserError"),
-    "explanation": ("Explanation", "compare", "explain", "explain_batch"),
+    "comparison": ("compare",),
+    "explanation": ("Explanation", "explain", "explain_batch"),
     "inspection": ("FeatureMaps", "Filters", "feature_maps", "filters"),
     "io.images": ("Image", "load_image"),
     "io.models": ("MODELS",),

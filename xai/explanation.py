@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,12 +21,11 @@ from xai.io.files import write_atomic
 from xai.io.geometry import Box
 from xai.io.images import Image, load_image
 from xai.model import Model
-from xai.registry import METHODS, Method, find_method
+from xai.registry import Method, find_method
 from xai.spec import RunSpec
 from xai.tracing import ImageTrace, Picture, Target, check_trace, find_targets, trace, trace_ready
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
 
@@ -159,7 +158,8 @@ def explain(
     if traced is None:
         traced = trace_ready(model, images, ready, layers)
     targets = find_targets(traced, target)
-    attribution = _run(chosen, traced, targets, layers, on_progress, checked)
+    given = checked | {"seed": seed} if chosen.random else checked
+    attribution = _run(chosen, traced, targets, layers, on_progress, given)
     return _explanation(traced, 0, attribution, targets, chosen, layers, checked, seed, time.perf_counter() - begun)
 
 
@@ -191,52 +191,12 @@ def explain_batch(
         targets = tuple(traced.scores.argmax(1).tolist())
     else:
         targets = (model.find_class(target),) * len(traced.images)
-    whole = _run(chosen, traced, targets, layers, None, checked)
+    whole = _run(chosen, traced, targets, layers, None, checked | {"seed": seed} if chosen.random else checked)
     seconds = (time.perf_counter() - begun) / len(traced.images)
     return [
         _explanation(traced, i, Attribution(whole.maps[i : i + 1]), (t,), chosen, layers, checked, seed, seconds)
         for i, t in enumerate(targets)
     ]
-
-
-def compare(
-    model: Model | ImageTrace, image: Picture = None, methods: Iterable[str] | None = None, **options: Any
-) -> pd.DataFrame:
-    """Explain one picture by several methods and tabulate them; the explanations are in `.attrs["explanations"]`.
-
-    Args:
-        model: a model or the trace of one picture.
-        image: anything `load_image` takes; may be left out with a trace.
-        methods: keys or aliases; by default all methods that support the model.
-        options: target, layer and resize, as for `explain`.
-    """
-    import pandas as pd
-
-    if isinstance(model, ImageTrace):
-        check_trace(model, image)
-        source = model
-    else:
-        source = trace(model, image, resize=options.pop("resize", "center-crop"))
-    if isinstance(methods, str):
-        methods = (methods,)
-    names = [m.key for m in METHODS.values() if m.supports(source.model) is None] if methods is None else list(methods)
-    explanations = [explain(source, method=name, **options) for name in names]
-    rows = [
-        {
-            "method": e.method.key,
-            "layer": e.layer,
-            "target": name,
-            "probability": probability,
-            "lowest": float(values.min()),
-            "highest": float(values.max()),
-            "seconds": e.seconds,
-        }
-        for e in explanations
-        for name, probability, values in zip(e.target_names, e.probabilities, e.map, strict=True)
-    ]
-    table = pd.DataFrame(rows)
-    table.attrs["explanations"] = explanations
-    return table
 
 
 def _check(model: Model, method: Method, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from xai.compute.layers import Layer, discover_layers, offered, propose_layer
 from xai.compute.trace import Classifier, ModuleOutput, record_outputs, trace_pixels
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
+from xai.io.model_files import ModelFile, is_model_file, model_file_beside, read_model_file
 from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model, same_random_numbers
 from xai.io.weights import (
     WEIGHT_SUFFIXES,
@@ -28,6 +29,7 @@ from xai.io.weights import (
 )
 from xai.model import UNTRAINED, Model
 
+_Known = Preset | ModelFile  # both say class names and preprocessing
 OUTPUTS = ("softmax", "sigmoid")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -49,8 +51,9 @@ def load_model(
     """Load a classifier by name, or take one's own.
 
     Args:
-        source: a name in `MODELS`, a module (it is copied and never touched), a function that builds one (what it
-            returns is frozen and belongs to the model from then on), or "package.module:function".
+        source: a name in `MODELS`, a model file of `xai train` (or the folder that holds it), a module (it is copied
+            and never touched), a function that builds one (what it returns is frozen and belongs to the model from
+            then on), or "package.module:function".
         weights: "default" (official weights; for an own network: as it is), the name of official weights, the path of
             a .safetensors or .pth state dict, or None or "none" for an untrained network. Official weights are
             downloaded once.
@@ -67,7 +70,7 @@ def load_model(
     """
     if output not in OUTPUTS:
         raise one_of("output", output, OUTPUTS)
-    place = _device(device)
+    place = find_device(device)
     name, network, label, preset = _build(source, None if weights == "none" else weights, on_progress)
     fmt = _input_format(network, preset, mean, std, input_size)
     sentences = describe_module(network) if isinstance(source, nn.Module) else []
@@ -102,33 +105,42 @@ def preflight(source: str | nn.Module | Callable[[], nn.Module], **options: obje
 
 
 def default_model() -> tuple[str, str | None]:
-    """Return name and weights of what can be shown at once: official weights on disk, else an untrained network."""
-    for entry in MODELS.values():
-        for preset in entry.presets.values():
-            if preset.on_disk:
-                return entry.name, preset.name
-    return "resnet18", None
+    """Return name and weights of what can be shown at once: official ones on disk, what ships, or none (untrained)."""
+    there = (
+        (entry.name, preset.name) for entry in MODELS.values() for preset in entry.presets.values() if preset.on_disk
+    )
+    return next(there, ("resnet18", None))
 
 
 def _build(
     source: str | nn.Module | Callable[[], nn.Module],
     weights: str | os.PathLike[str] | None,
     on_progress: DownloadProgress | None,
-) -> tuple[str, nn.Module, str, Preset | None]:
-    """Return name, network (the project's own), weights label, and the preset whose preprocessing applies."""
+) -> tuple[str, nn.Module, str, _Known | None]:
+    """Return name, network (the project's own), weights label, and what is known of its preprocessing and classes."""
+    if isinstance(source, str) and is_model_file(source):
+        file = read_model_file(source)
+        if weights != "default":
+            raise UserError(f"The weights of '{source}' lie beside it; leave them out, not {str(weights)!r}.")
+        if model_file_beside(file.weights) is None:
+            raise UserError(f"The weights '{file.weights}' are missing, or not those that '{source}' describes.")
+        return _build(file.architecture, file.weights, on_progress)
     path = Path(weights) if weights is not None and _is_path(weights) else None
+    described = model_file_beside(path) if path is not None else None
     if not isinstance(source, str) or ":" in source:
-        name, network = _own_network(source)
+        name, network = own_network(source)
         if path is not None:
             load_state(network, read_state_dict(path), path.name)
-            return name, network, f"file {path.name}", None
+            return name, network, f"file {path.name}", described
         if weights not in ("default", None):
             raise one_of(f"weights for {name}", weights, ("default", "a .safetensors or .pth file", "none"))
         return name, network, "own" if weights == "default" else UNTRAINED, None
     entry = find_model(source)
     first = entry.preset(entry.default_weights)
     if path is not None:
-        return source, build_from_file(source, path), f"file {path.name}", first
+        if described is not None and described.architecture != source:
+            raise UserError(f"The weights '{path}' are those of {described.architecture}, not of {source}.")
+        return source, build_from_file(source, path), f"file {path.name}", described or first
     if weights is None:
         return source, entry.build(), UNTRAINED, first
     chosen = entry.default_weights if weights == "default" else str(weights)
@@ -139,7 +151,12 @@ def _is_path(weights: str | os.PathLike[str]) -> bool:
     return not isinstance(weights, str) or weights.endswith(WEIGHT_SUFFIXES) or os.sep in weights
 
 
-def _own_network(source: str | nn.Module | Callable[[], nn.Module]) -> tuple[str, nn.Module]:
+def own_network(source: str | nn.Module | Callable[[], nn.Module]) -> tuple[str, nn.Module]:
+    """Return name and network of somebody's own module (copied), function, or "package.module:function".
+
+    Raises:
+        UserError: it cannot be copied, imported or called, or gives no module.
+    """
     if isinstance(source, nn.Module):
         try:
             return type(source).__name__, copy.deepcopy(source)
@@ -171,7 +188,12 @@ def _find_factory(source: str) -> Callable[[], nn.Module]:
         ) from error
 
 
-def _device(device: str | torch.device) -> torch.device:
+def find_device(device: str | torch.device) -> torch.device:
+    """Return the device of that name; "auto" is a GPU if there is one.
+
+    Raises:
+        UserError: the name is unknown, or this computer has no such device.
+    """
     device = str(device)
     if device not in DEVICES and not device.startswith("cuda:"):
         raise one_of("device", device, DEVICES)
@@ -185,7 +207,7 @@ def _device(device: str | torch.device) -> torch.device:
 
 def _input_format(
     network: nn.Module,
-    preset: Preset | None,
+    preset: _Known | None,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     input_size: int | tuple[int, int] | None,
@@ -238,7 +260,7 @@ def _propose_token_layer(classifier: Classifier, layers: Mapping[str, Layer], fm
     return (reached or [propose_layer(layers)])[-1]
 
 
-def _class_names(given: Sequence[str] | None, classes: int, preset: Preset | None) -> tuple[str, ...]:
+def _class_names(given: Sequence[str] | None, classes: int, preset: _Known | None) -> tuple[str, ...]:
     if given is not None and len(given) != classes:
         raise UserError(f"class_names has {len(given)} names, but the network has {classes} scores.")
     if given is not None:

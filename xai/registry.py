@@ -90,6 +90,7 @@ class Method:
         limits: what it cannot show, in one sentence.
         hohman: its categories in the survey.
         params: its options.
+        random: whether it draws random numbers; the function then takes `seed`.
     """
 
     key: str
@@ -105,6 +106,7 @@ class Method:
     limits: str
     hohman: Categories
     params: tuple[Param, ...] = ()
+    random: bool = False
 
     @property
     def defaults(self) -> dict[str, Value]:

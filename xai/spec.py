@@ -19,6 +19,7 @@ FORMAT = 1
 COMMANDS = {
     "feature_maps": "feature-maps",
     "filters": "filters",
+    "compare": "compare",
 }  # every other method is run by `xai explain`
 MAX_BYTES = 1_000_000
 
@@ -37,7 +38,7 @@ class RunSpec:
         image: name of a sample or file, only a hint; empty where no image takes part.
         image_digest: sha256 of shape and 8-bit RGB pixels; empty in a link.
         resize: how the working pixels were made.
-        method: key of a method in METHODS, "feature_maps" or "filters".
+        method: key of a method in METHODS, "feature_maps", "filters" or "compare".
         target: class indices.
         layer: name, several names (fused), or None.
         params: all options of the method with their values.
@@ -182,6 +183,9 @@ class RunSpec:
         if self.method == "feature_maps":
             aim = "" if target is None else f", target={target!r}"
             call = f"xai.feature_maps(model, image, layer={layer!r}{aim}, resize={self.resize!r}{changed}).figure()"
+        elif self.method == "compare":
+            options = f"methods={self.params.get('methods', '').split(',')!r}, target={target!r}, layer={layer!r}"
+            call = f"xai.compare(model, image, {options}, resize={self.resize!r}, seed={self.seed})"
         else:
             options = f"target={target!r}, layer={layer!r}, resize={self.resize!r}, seed={self.seed}{changed}"
             call = f"xai.explain(model, image, {self.method!r}, {options}).figure()"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from xai.cli import browse, classify, explaining, feature_maps, filters, serving
+from xai.cli import browse, classify, comparing, explaining, feature_maps, filters, serving, training
 from xai.cli.options import spread
 from xai.cli.text import say
 from xai.errors import UserError
@@ -55,6 +55,8 @@ app.command("feature-maps")(spread(feature_maps.feature_maps))
 app.command()(spread(filters.filters))
 app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(explaining.explain))
 app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(explaining.cam))
+app.command()(spread(comparing.compare))
+app.command()(spread(training.train))
 app.command("app")(spread(serving.app))
 app.command()(spread(serving.notebooks))
 

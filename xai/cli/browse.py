@@ -49,6 +49,8 @@ def _list_models(*, as_json: bool) -> None:
             "weights": preset.name,
             "megabytes": preset.megabytes,
             "top1": preset.top1,
+            "top5": preset.top5,
+            "measured_on": preset.measured_on,
             "on_disk": preset.on_disk,
         }
         for entry in MODELS.values()
@@ -70,6 +72,9 @@ def _list_models(*, as_json: bool) -> None:
     ]
     headings = ("name", "parameters", "weights", "MB", "top-1", "on disk")
     print_table(headings, cells, right="parameters MB top-1")
+    for row in rows:
+        if row["measured_on"] != "ImageNet":
+            say(f"top-1 of {row['name']} was measured on {row['measured_on']}, of the others on ImageNet.")
 
 
 def _download(name: str, weights: str | None, *, quiet: bool) -> None:
@@ -80,6 +85,8 @@ def _download(name: str, weights: str | None, *, quiet: bool) -> None:
     preset = entry.preset(entry.default_weights if weights in (None, "default") else str(weights))
     if preset.on_disk:
         say(f"{name} {preset.name} is already on this computer.")
+        print(preset.path)
+        return
     with progress(f"Downloading {name}", quiet=quiet) as tell:
         print(download(preset.url, tell))
 

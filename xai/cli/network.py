@@ -62,7 +62,8 @@ def announce(model: Model, *, chosen: bool) -> None:
         say(f"Note: {note}")
     if model.trained:
         if not chosen:
-            say(f"No --model was given: using {model.title}.")
+            better = ", which ships with xai; for ResNet-50: `xai models --download resnet50`"
+            say(f"No --model was given: using {model.title}{better if model.name == 'bundled' else ''}.")
         return
     so = "is untrained (random weights)"
     if not chosen:

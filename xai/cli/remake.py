@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xai.cli.comparing import show_comparison, write_comparison
 from xai.cli.drawing import check_drawing
 from xai.cli.feature_maps import show_records, write_feature_maps
 from xai.cli.filters import show_filters, write_filters
@@ -64,7 +65,9 @@ def remake(path: Path, run: RunOptions, network: NetworkOptions, drawing: Mappin
         return
     source = _source_of(spec, run.img, path.parent)
     image = _load(source, spec)
-    if spec.method == "feature_maps":
+    if spec.method == "compare":
+        _remake_comparison(spec, model, source, image, drawn, run)
+    elif spec.method == "feature_maps":
         _remake_feature_maps(spec, model, source, image, drawn, run)
     else:
         _remake_explanation(spec, model, source, image, drawn, run)
@@ -86,6 +89,22 @@ def _remake_feature_maps(
         drawing=drawing,
     )
     show_records(model, [record], as_json=run.json)
+
+
+def _remake_comparison(
+    spec: RunSpec, model: Model, source: Source, image: Image, drawing: Mapping[str, Any], run: RunOptions
+) -> None:
+    asked = {
+        "target": spec.target or None,
+        "layer": next(iter(spec.layers()), None),
+        "resize": spec.resize,
+        "seed": spec.seed,
+    }
+    keys = str(spec.params.get("methods", "")).split(",")
+    where = Destination(run.output, [source])
+    show_comparison(
+        write_comparison(where, model, source, image, keys, asked, drawing, quiet=run.quiet), as_json=run.json
+    )
 
 
 def _remake_explanation(

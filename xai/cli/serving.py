@@ -56,6 +56,11 @@ def app_environment(model: str | None, weights: str | None) -> dict[str, str]:
         if weights is not None:
             raise UserError("--weights says nothing without --model; name the network too.")
         return {}
+    from xai.io.model_files import is_model_file, read_model_file
+
+    if is_model_file(model):
+        file = read_model_file(model)
+        model, weights = file.architecture, str(file.weights)
     if ":" in model:
         raise UserError(f"The app does not run code such as {model!r}; --model takes a name from `xai models`.")
 

@@ -32,7 +32,7 @@ class Layer:
     Attributes:
         name: dotted name of the module in the network.
         kind: class of the module, such as "Conv2d" or "Bottleneck".
-        group: "stage" (last module at its resolution), "block", "convolution" or "other".
+        group: "stage" (last module at its resolution, or a row of blocks), "block", "convolution" or "other".
         shape: channels, height and width of its output at the network's input size.
         calls: how often one forward pass runs it; the last run is what a trace keeps.
     """
@@ -54,9 +54,11 @@ def discover_layers(network: nn.Module, outputs: Sequence[ModuleOutput], classes
     """Name every module that produces feature maps, in the order of computation.
 
     A stage is the last module of the trunk at each resolution (ResNet: relu, layer1 ... layer4); the trunk is found by
-    descending from the root until a module changes the resolution at most once. A block is a module of a class of its
-    own inside the trunk (Bottleneck, InvertedResidual, CNBlock ...). Everything else that yields maps is "other".
-    A last convolution with one channel per class (SqueezeNet) belongs to the head, not to a stage.
+    descending from the root until a module changes the resolution at most once. A row of blocks that the network
+    itself names is a stage too, also where the next one keeps the resolution (layer3 of a dilated ResNet). A block is
+    a module of a class of its own inside the trunk (Bottleneck, InvertedResidual, CNBlock ...). Everything else that
+    yields maps is "other". A last convolution with one channel per class (SqueezeNet) belongs to the head, not to a
+    stage.
 
     Args:
         network: the network itself.
@@ -69,6 +71,7 @@ def discover_layers(network: nn.Module, outputs: Sequence[ModuleOutput], classes
     trunk = list(_trunk(network, "", maps))
     features = [name for name in trunk if maps[name].shape[1] != classes]
     stages = _last_of_each_size(network, features or trunk, maps)
+    stages |= _named_rows(network, trunk)
     blocks = {name for item in trunk for name in _blocks(network.get_submodule(item), item, maps)} - stages
     layers = {}
     for name, output in maps.items():
@@ -122,6 +125,13 @@ def _last_of_each_size(network: nn.Module, trunk: Sequence[str], maps: Mapping[s
         if not isinstance(network.get_submodule(name), _POOLS):
             last[maps[name].shape[2:]] = name
     return set(last.values())
+
+
+def _named_rows(network: nn.Module, trunk: Sequence[str]) -> set[str]:
+    """Members of the trunk that are attributes of the network and hold blocks in a row."""
+    children = dict(network.named_children())
+    rows = {name: list(children[name].children()) for name in trunk if isinstance(children.get(name), nn.Sequential)}
+    return {name for name, row in rows.items() if row and all(next(part.children(), None) is not None for part in row)}
 
 
 def _is_encoder(module: nn.Module) -> bool:

@@ -89,6 +89,42 @@ def overlay_row(
     )
 
 
+def overlay_grid(
+    picture: NDArray[np.uint8],
+    rows: Sequence[Maps],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+    *,
+    signed: bool = False,
+    alpha: float = 0.6,
+    colormap: str | None = None,
+    threshold: float = 0.0,
+    box: overlays.Box | None = None,
+    suptitle: str | None = None,
+) -> Figure:
+    """Show maps laid over one picture: a row for each method, a column for each class, all on the scale -1 to 1.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        rows: R times K float maps (H, W), each row in shares of its own largest |value|.
+        row_titles, column_titles: R and K texts.
+        signed, alpha, colormap, threshold, box: as for `overlays.overlay`.
+        suptitle: what the figure shows.
+    """
+    label = "Share of the row's largest |value|"
+    scale = Scale(style.colour_scale(1.0, signed=signed, colormap=colormap), label)
+    lay = partial(overlays.overlay, picture, signed=signed, limit=1.0, alpha=alpha, threshold=threshold)
+    panels = [lay(values, colormap=colormap) for row in rows for values in row]
+    titles = [f"{method} · {name}" for method in row_titles for name in column_titles]
+    lines = [title.replace("\n", " · ") for title in row_titles]
+    alt = (
+        f"{style.count(len(panels), 'overlay')} on one picture, by method ({'; '.join(lines)}) and class "
+        f"({', '.join(column_titles)}); colours show shares of each method's largest value."
+    )
+    columns = len(column_titles) if len(column_titles) > 1 else min(4, len(rows))
+    return draw_panels(panels, titles, columns=columns, suptitle=suptitle, alt=alt, scale=scale, box=box, blocky=False)
+
+
 def kernel_grid(
     kernels: NDArray[np.floating],
     titles: Sequence[str] | None = None,

@@ -41,19 +41,50 @@ def prediction_bars(names: Sequence[str], probabilities: Sequence[float]) -> go.
     return figure
 
 
+def agreement_heatmap(agreement: NDArray[np.floating], names: Sequence[str], measure: str) -> go.Figure:
+    """Show how far methods agree, pair by pair, with the numbers on the tiles.
+
+    Args:
+        agreement: float (M, M) in [-1, 1]; NaN where it is not defined.
+        names: of the methods.
+        measure: what was measured.
+    """
+    values = np.asarray(agreement)
+    shown = [["–" if np.isnan(value) else f"{value:.2f}" for value in row] for row in values]
+    heat = go.Heatmap(
+        z=values,
+        x=list(names),
+        y=list(names),
+        zmin=-1,
+        zmax=1,
+        text=shown,
+        texttemplate="%{text}",
+        colorscale=_diverging(),
+        colorbar={"title": {"text": measure.capitalize(), "side": "right"}},
+        hovertemplate="%{y} and %{x}: %{z:.3f}<extra></extra>",
+    )
+    figure = _transparent(go.Figure(heat))
+    figure.update_layout(height=160 + 42 * len(names))
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def _diverging() -> list[list[object]]:
+    table = style.colormap_table(style.DIVERGING[0])
+    return [[i / 255, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(table.tolist())]
+
+
 def similarity_heatmap(similarity: NDArray[np.floating], *, order: Sequence[int] | None = None) -> go.Figure:
     """Show which filters resemble each other, pair by pair on hover; as `charts.similarity_heatmap`."""
     places = np.arange(len(similarity)) if order is None else np.asarray(order)
     names = [str(i) for i in places]
-    table = style.colormap_table(style.DIVERGING[0])
-    colours = [[i / 255, f"rgb({r},{g},{b})"] for i, (r, g, b) in enumerate(table.tolist())]
     heat = go.Heatmap(
         z=np.asarray(similarity)[np.ix_(places, places)],
         x=names,
         y=names,
         zmin=-1,
         zmax=1,
-        colorscale=colours,
+        colorscale=_diverging(),
         colorbar={"title": {"text": "Cosine similarity", "side": "right"}},
         hovertemplate="filters %{y} and %{x}: %{z:.3f}<extra></extra>",
     )

@@ -14,10 +14,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from xai.compute.small_resnet import SmallResNet
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
+from xai.io.model_files import is_model_file, read_model_file
 from xai.io.weights import DownloadProgress, cached_file, download, load_state, read_state_dict
 
+BUNDLED = "bundled"  # the classifier that comes with the project
 _generator_lock = threading.RLock()  # a function that builds a network may build another
 
 
@@ -39,7 +42,9 @@ class Preset:
         megabytes: size of the download.
         class_names: in the order of the scores.
         fmt: the preprocessing they were trained for.
-        top1, top5: published accuracy on the ImageNet validation set in percent.
+        top1, top5: measured accuracy in percent.
+        measured_on: the pictures it was measured on.
+        shipped: the file, where the weights come with the project.
     """
 
     name: str
@@ -49,11 +54,13 @@ class Preset:
     fmt: InputFormat
     top1: float
     top5: float
+    measured_on: str = "ImageNet"
+    shipped: Path | None = None
 
     @property
     def path(self) -> Path:
         """Where the weights lie once they are on this computer."""
-        return cached_file(self.url)
+        return self.shipped or cached_file(self.url)
 
     @property
     def on_disk(self) -> bool:
@@ -66,7 +73,7 @@ class ModelEntry:
     """A classifier that can be loaded by name.
 
     Attributes:
-        name: torchvision's name of the architecture.
+        name: torchvision's name of the architecture, or "bundled".
         presets: the weights that exist, by name; the first is the default.
         parameters: number of parameters.
     """
@@ -108,6 +115,8 @@ class ModelEntry:
         return network
 
     def _construct(self, classes: int, *, transform_input: bool = False) -> nn.Module:
+        if self.name == BUNDLED:
+            return SmallResNet(classes)
         options: dict[str, object] = {"num_classes": classes}
         if self.name in ("googlenet", "inception_v3"):  # their published weights want inputs scaled in their own way
             options |= {"aux_logits": False, "init_weights": not transform_input, "transform_input": transform_input}
@@ -167,7 +176,28 @@ def _entry(name: str) -> ModelEntry:
     return ModelEntry(name, MappingProxyType(presets), parameters)
 
 
-MODELS: Mapping[str, ModelEntry] = MappingProxyType({name: _entry(name) for name in _NAMES})
+def _shipped() -> dict[str, ModelEntry]:
+    """Describe the classifier whose weights lie in the package; none while there are none."""
+    folder = Path(__file__).resolve().parents[1] / BUNDLED
+    if not is_model_file(str(folder)):
+        return {}
+    file = read_model_file(folder)
+    measured = file.about["measured"]
+    preset = Preset(
+        name="TINY_IMAGENET",
+        url="",
+        megabytes=round(file.about["megabytes"], 1),
+        class_names=file.class_names,
+        fmt=file.fmt,
+        top1=round(100 * measured["top1"], 1),
+        top5=round(100 * measured["top5"], 1),
+        measured_on="Tiny-ImageNet",
+        shipped=file.weights,
+    )
+    return {BUNDLED: ModelEntry(BUNDLED, MappingProxyType({preset.name: preset}), file.about["parameters"])}
+
+
+MODELS: Mapping[str, ModelEntry] = MappingProxyType({name: _entry(name) for name in _NAMES} | _shipped())
 
 
 def find_model(name: str) -> ModelEntry:
@@ -190,7 +220,7 @@ def build_pretrained(name: str, weights: str, on_progress: DownloadProgress | No
     entry = find_model(name)
     preset = entry.preset(weights)
     try:
-        path = download(preset.url, on_progress)
+        path = preset.shipped or download(preset.url, on_progress)
     except UserError as error:
         raise UserError(
             f"{str(error).rstrip('.')}. Without a network give weights as a file (.safetensors or .pth), "

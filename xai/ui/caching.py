@@ -3,7 +3,7 @@
 import gc
 import importlib
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
@@ -16,6 +16,7 @@ import streamlit as st
 import torch
 
 from xai import Explanation, ImageTrace, explain, feature_maps, filters, trace
+from xai.compute.attribution import Progress
 from xai.errors import UserError, one_of
 from xai.io.images import Image, load_image
 from xai.io.models import MODELS
@@ -111,7 +112,7 @@ def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    for page in ("start", "feature_maps", "filters", "attribution"):
+    for page in ("start", "feature_maps", "filters", "attribution", "compare"):
         importlib.import_module(f"xai.ui.panels.{page}")
     try:
         model = network(*start_model())
@@ -156,13 +157,25 @@ def _traced(key: Hashable, model: Model, image: Image, resize: str) -> ImageTrac
         return trace(model, image, resize=resize)
 
 
-def explanation(traced: ImageTrace, method: str, **options: Any) -> Explanation:
-    """Explain a traced picture once; `options` are those of `xai.explain`, all of them hashable or dicts of such."""
-    flat = tuple(sorted((name, value) for name, value in options.items()))
-    key = (network_key(traced.model), traced.images[0].digest, traced.ready.resize, method, flat)
-    return _explained(key, traced, method, options)
+def explanation_key(traced: ImageTrace, method: str, options: Mapping[str, Any]) -> Hashable:
+    """Name an explanation by what determines it; the options are hashable or dicts of such."""
+    flat = tuple(sorted(options.items()))
+    return network_key(traced.model), traced.images[0].digest, traced.ready.resize, method, flat
+
+
+def explanation(traced: ImageTrace, method: str, *, on_progress: Progress | None = None, **options: Any) -> Explanation:
+    """Explain a traced picture once; `options` are those of `xai.explain`."""
+    return _explained(explanation_key(traced, method, options), traced, method, options, on_progress)
+
+
+def known_explanation(traced: ImageTrace, method: str, **options: Any) -> Explanation | None:
+    """Return an explanation that was made before, by any session, or None."""
+    with _explained.cache_lock:  # type: ignore[attr-defined]
+        return _explained.cache.get(explanation_key(traced, method, options))  # type: ignore[attr-defined]
 
 
 @byte_bounded(EXPLANATION_BYTES, lambda made: made.map.nbytes)
-def _explained(key: Hashable, traced: ImageTrace, method: str, options: dict[str, Any]) -> Explanation:
-    return explain(traced, method=method, **options)
+def _explained(
+    key: Hashable, traced: ImageTrace, method: str, options: dict[str, Any], on_progress: Progress | None
+) -> Explanation:
+    return explain(traced, method=method, on_progress=on_progress, **options)

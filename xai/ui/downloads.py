@@ -12,6 +12,7 @@ import numpy as np
 import PIL.Image
 import streamlit as st
 
+from xai.errors import UserError
 from xai.io.images import Image
 from xai.registry import METHODS
 from xai.spec import RunSpec
@@ -76,7 +77,12 @@ class Result:
 def offer(result: Callable[[], Result]) -> None:
     """Show the button behind which a result can be taken along; it is made when somebody presses."""
     if st.button("Download, link, command, notebook cell", icon=":material/ios_share:", key=BUTTON):
-        _take_along(result())
+        try:
+            made = result()
+        except UserError as error:  # a slow method that has not been started
+            st.warning(str(error), icon=":material/info:")
+            return
+        _take_along(made)
 
 
 @st.dialog("Take this view along", width="large")

@@ -13,6 +13,7 @@ PAGES = (
     ("feature_maps", "Feature maps", ":material/grid_view:"),
     ("filters", "Filters", ":material/blur_on:"),
     ("attribution", "Attribution", ":material/my_location:"),
+    ("compare", "Compare", ":material/compare:"),
 )
 
 

@@ -7,8 +7,11 @@ from threading import Event, Lock, Thread
 import streamlit as st
 
 from xai.errors import Cancelled, UserError
-from xai.io.models import MODELS, Preset
+from xai.io.models import BUNDLED, MODELS, Preset
 from xai.io.weights import download
+from xai.model import UNTRAINED
+
+LARGER = "resnet50"  # what is offered beside the network that ships with the app
 
 
 @dataclass
@@ -77,12 +80,21 @@ def offer_weights(name: str, weights: str) -> bool:
 
 
 def _suggest(name: str, weights: str) -> None:
-    """Under an untrained network, say that trained weights can be had."""
-    preset = next(iter(MODELS[name].presets.values()))
-    if weights == "untrained" and not preset.on_disk:
+    """Under an untrained network, and under the small one that ships with the app, say that better can be had."""
+    shipped = MODELS[name].presets.get(weights) is not None and name == BUNDLED
+    wanted = LARGER if shipped else name
+    preset = next(iter(MODELS[wanted].presets.values()))
+    if shipped:
+        size = MODELS[name].presets[weights].fmt.size
+        st.sidebar.caption(
+            f"This small network ships with the app: it sees {size[0]} × {size[1]} pixels and knows "
+            f"{len(MODELS[name].presets[weights].class_names)} classes."
+        )
+    if (weights == UNTRAINED or shipped) and not preset.on_disk:
         st.sidebar.button(
-            f"Get official weights ({preset.megabytes:.0f} MB)", icon=":material/download:", width="stretch",
-            on_click=lambda: st.session_state.update(weights=preset.name),
+            f"Get {wanted if shipped else 'official weights'} ({preset.megabytes:.0f} MB)",
+            icon=":material/download:", width="stretch",
+            on_click=lambda: st.session_state.update(model=wanted, weights=preset.name),
         )  # fmt: skip
 
 

@@ -2,14 +2,16 @@
 
 from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from xai import Explanation, ImageTrace, predict
+from xai.compute.attribution import Progress
 from xai.errors import UserError
 from xai.figures import style
 from xai.model import Model
 from xai.registry import METHODS, Method, Param
-from xai.ui import caching, downloads, pickers, sliders, state
+from xai.ui import caching, downloads, jobs, pickers, sliders, state
 from xai.ui.components import Panel, viewer
 from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
 
@@ -35,25 +37,64 @@ def _show(
     choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...], drawing: Drawing
 ) -> None:
     """Show sliders and pictures. Two sliders and one component, no more: all is sent anew and drawn at each move."""
-    try:
-        made = _explain(choice, method, params, compared)
-    except UserError as error:
-        made = None
-        st.error(str(error), icon=":material/error:")
+    made = None
+    if method.speed == "live":
+        try:
+            made = _explain(choice, method, params, compared)
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
     with st.container(horizontal=True, gap="medium"):
         if method.needs_layer:
             sliders.slide_layer(choice.model)
         sliders.slide_class(choice.trace())
+    if method.speed == "slow":
+        made = _watch(choice, method, params, compared, drawing)
     if made is not None:
         _show_maps(choice.model, made, drawing)
 
 
+def _watch(
+    choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...], drawing: Drawing
+) -> Explanation | None:
+    """Return the explanation by a slow method if it is there; else offer it, or show how far it is."""
+    traced, asked = choice.trace(), _asked(choice, method, params, compared)
+    known = caching.known_explanation(traced, method.key, **asked)
+    if known is not None:
+        return known
+
+    def make(report: Progress) -> Explanation:
+        return caching.explanation(traced, method.key, on_progress=report, **asked)
+
+    def preview(maps: np.ndarray) -> None:
+        signed = method.is_signed(params)
+        limit = style.value_limit(maps, signed=signed)
+        box = traced.ready.boxes[0]
+        shown = overlaid(choice.image, maps[0], box, drawing, limit=limit, signed=signed)
+        st.image(shown, width=480, caption="So far")
+
+    return jobs.watch(caching.explanation_key(traced, method.key, asked), method.label, make, preview)
+
+
 def _explain(choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...]) -> Explanation:
-    """Explain what the sliders stand on."""
-    layer = sliders.current_layer(choice.model) if method.needs_layer else None
+    """Explain what the sliders stand on; what a slow method says must be there already.
+
+    Raises:
+        UserError: the method cannot explain it, or it is a slow one that has not been started.
+    """
+    asked = _asked(choice, method, params, compared)
+    if method.speed == "live":
+        return caching.explanation(choice.trace(), method.key, **asked)
+    known = caching.known_explanation(choice.trace(), method.key, **asked)
+    if known is None:
+        raise UserError(f"{method.label} has not been started for this view; its files are there once it is done.")
+    return known
+
+
+def _asked(choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...]) -> dict[str, Any]:
+    """What the sliders stand on, as options of `xai.explain`."""
     target = sliders.current_class(choice.trace())
     targets = (target, *(index for index in compared if index != target))
-    return caching.explanation(choice.trace(), method.key, target=targets, layer=layer, **params)
+    return {"target": targets, "layer": sliders.current_layer(choice.model) if method.needs_layer else None, **params}
 
 
 def _pick_method(choice: pickers.Choice) -> Method:

@@ -13,6 +13,7 @@ QUESTIONS = {
     "feature_maps": "Which patterns does each layer find in this picture?",
     "filters": "Which patterns do the filters look for?",
     "attribution": "Which places of the picture speak for a class?",
+    "compare": "Do different methods point at the same places?",
 }
 
 
@@ -55,7 +56,9 @@ def show_model_card(choice: pickers.Choice) -> None:
             )
         preset = MODELS[model.name].presets.get(model.weights) if model.name in MODELS else None
         if preset is not None:
-            st.markdown(f"Published accuracy on ImageNet: {preset.top1:.1f} % top-1, {preset.top5:.1f} % top-5.")
+            told = "Measured" if preset.shipped else "Published"
+            right = f"{preset.top1:.1f} % top-1, {preset.top5:.1f} % top-5"
+            st.markdown(f"{told} accuracy on {preset.measured_on}: {right}.")
         for note in model.notes:
             st.markdown(f"- {note}")
         st.caption(f"Weights digest (sha256): {model.weights_digest[:16]}")

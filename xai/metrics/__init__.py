@@ -1,0 +1,1 @@
+"""Numbers that say how good explanations are, and how far they agree."""

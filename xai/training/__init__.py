@@ -1,0 +1,1 @@
+"""Train a classifier on labelled pictures: recipe, batches, loop, checkpoints and measures."""
