@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+import torchvision
 from networks import ResidualNet, VggNet, seeded
 
 import xai
@@ -14,6 +15,15 @@ from xai.hohman import QUESTIONS, categories
 from xai.registry import METHODS, Param, find_method
 
 NETWORKS = {"residual": ResidualNet, "vgg": VggNet}
+# The least that shows whether a method keeps the contract; what each finds is tested with the method.
+QUICK = {
+    "rise": {"masks": 40},
+    "kernel_shap": {"samples": 40, "segmenter": "grid", "n_segments": 9},
+    "lime": {"samples": "60", "segmenter": "grid", "n_segments": 9},
+    "feature_ablation": {"segmenter": "grid", "n_segments": 9},
+    "occlusion": {"window": 8, "stride": 8},
+    **{key: {"samples": 4} for key in ("smooth_grad", "var_grad", "gradient_shap", "deep_lift_shap")},
+}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -42,33 +52,61 @@ def test_every_method_keeps_the_contract(method, model, picture):
         pytest.skip(METHODS[method].supports(model))
     before = state_of(model)
     traced = xai.trace(model, picture)
-    made = xai.explain(traced, method=method, target=[1, 3])
+    options = QUICK.get(method, {})
+    made = xai.explain(traced, method=method, target=[1, 3], **options)
     assert (made.map.shape, made.map.dtype) == ((2, 32, 32), np.float32)
     assert np.isfinite(made.map).all()
     assert made.map.any()
     assert not made.map.flags.writeable
     assert METHODS[method].signed or made.map.min() >= 0
-    again = xai.explain(model, picture, method, target=[1, 3])
+    again = xai.explain(model, picture, method, target=[1, 3], **options)
     assert np.allclose(made.map, again.map, rtol=1e-4, atol=1e-6 * np.abs(made.map).max())
-    single = xai.explain(traced, method=method, target=3)
+    single = xai.explain(traced, method=method, target=3, **options)
     assert np.allclose(single.map[0], made.map[1], rtol=1e-4, atol=1e-6 * np.abs(made.map).max())
-    assert not np.allclose(made.map[0], made.map[1])
+    assert np.allclose(made.map[0], made.map[1]) != METHODS[method].reads_class
     others = [picture, picture[::-1].copy()]
-    batch = xai.explain_batch(model, others, method, target=3)
+    batch = xai.explain_batch(model, others, method, target=3, **options)
     for one, other in zip(batch, others, strict=True):
-        alone = xai.explain(model, other, method, target=3).map
+        alone = xai.explain(model, other, method, target=3, **options).map
         assert np.allclose(one.map, alone, rtol=1e-4, atol=1e-6 * np.abs(alone).max())
     assert state_of(model) == before
+
+
+STOCK = ("resnet18", "vgg11", "mobilenet_v2", "convnext_tiny")
+
+
+@pytest.fixture(scope="module", params=STOCK)
+def stock(request):
+    return xai.load_model(lambda: torchvision.models.get_model(request.param, num_classes=10), input_size=64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_stock_architectures_or_the_reason_why_not(method, stock, picture):
+    reason = METHODS[method].supports(stock)
+    if reason is not None:
+        assert reason.endswith(".") and reason.count(". ") == 0, "one sentence"
+        with pytest.raises(UserError, match=f"{METHODS[method].label} is not right for"):
+            xai.explain(stock, picture, method)
+        return
+    before = state_of(stock)
+    made = xai.explain(stock, picture, method, target=[1, 3], seed=2, **QUICK.get(method, {}))
+    assert made.map.shape == (2, 64, 64) and np.isfinite(made.map).all()
+    assert made.signed or made.map.min() >= 0
+    again = xai.explain(stock, picture, method, target=3, seed=2, **QUICK.get(method, {}))
+    assert np.allclose(again.map[0], made.map[1], rtol=1e-3, atol=1e-5 * np.abs(made.map).max())
+    assert state_of(stock) == before
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_get_the_serial_results(method, model):
     pictures = [np.random.default_rng(n).integers(0, 256, (40, 40, 3), dtype=np.uint8) for n in range(8)]
-    serial = [xai.explain(model, each, method, target=n % 5).map for n, each in enumerate(pictures)]
+    options = QUICK.get(method, {})
+    serial = [xai.explain(model, each, method, target=n % 5, **options).map for n, each in enumerate(pictures)]
     found: dict[int, np.ndarray] = {}
 
     def work(n):
-        found[n] = xai.explain(model, pictures[n], method, target=n % 5).map
+        found[n] = xai.explain(model, pictures[n], method, target=n % 5, **options).map
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     for thread in threads:
@@ -84,8 +122,9 @@ def test_every_entry_is_complete(method):
     signature = inspect.signature(method.function)
     options = {n: p.default for n, p in signature.parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert list(signature.parameters)[:2] == ["trace", "targets"]
-    assert {n: v for n, v in options.items() if n not in ("layer", "on_progress")} == method.defaults
-    assert {"layer", "on_progress"} <= set(options)
+    apart = {"layer", "on_progress", *(["seed"] if method.random else [])}
+    assert {n: v for n, v in options.items() if n not in apart} == method.defaults
+    assert apart <= set(options)
     assert method.function.__doc__ and method.paper and method.limits.endswith(".") and method.label
     assert set(method.hohman) == set(QUESTIONS)
     assert method.speed in ("live", "slow")

@@ -2,189 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
 
-from xai.compute.attribution import Attribution
-from xai.compute.cam import grad_cam, hires_cam
-from xai.errors import UserError, one_of
-from xai.hohman import Categories, categories
-from xai.model import Model
+from xai.entries import cams, controls, gradients, perturbation
+from xai.errors import one_of
+from xai.method import Method, Param, Value
 
-Value = bool | int | float | str
+__all__ = ["METHODS", "Method", "Param", "Value", "find_method"]
 
+_ENTRIES = (*cams.ENTRIES, *gradients.ENTRIES, *perturbation.ENTRIES, *controls.ENTRIES)
 
-@dataclass(frozen=True)
-class Param:
-    """One option of a method; widgets, flags and checks are made from it.
-
-    Attributes:
-        name: keyword of the function; its default is `default`, whose type is the option's type.
-        help: one line for people.
-        low, high, step: for numbers.
-        choices: for texts.
-    """
-
-    name: str
-    default: Value
-    help: str
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    choices: tuple[str, ...] | None = None
-
-    def check(self, value: object) -> Value:
-        """Return the value in the option's type; texts such as "true" or "50" are understood.
-
-        Raises:
-            UserError: it is of another type, out of range, or no valid choice.
-        """
-        if self.choices is not None and value not in self.choices:
-            raise one_of(self.name, value, self.choices)
-        kind = type(self.default)
-        try:
-            converted: Any = _CONVERT[kind](value)
-        except (TypeError, ValueError, OverflowError):
-            kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-            raise UserError(f"Option {self.name} must be {kinds[kind]}, not {value!r}.") from None
-        below = self.low is not None and converted < self.low
-        above = self.high is not None and converted > self.high
-        if below or above or converted != converted:
-            bounds = {"at least": self.low, "at most": self.high}
-            wanted = " and ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
-            raise UserError(f"Option {self.name} must be {wanted or 'a number'}, not {value}.")
-        return converted
-
-
-def _as_bool(value: Any) -> bool:
-    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if str(value).lower() not in known:
-        raise ValueError(value)
-    return known[str(value).lower()]
-
-
-def _as_int(value: Any) -> int:
-    if isinstance(value, bool) or float(value) != int(float(value)):
-        raise ValueError(value)
-    return int(float(value))
-
-
-_CONVERT: Mapping[type, Callable[[Any], Value]] = {bool: _as_bool, int: _as_int, float: float, str: str}
-
-
-@dataclass(frozen=True)
-class Method:
-    """One explanation method.
-
-    Attributes:
-        key, aliases, label: its names in code, what else people type, and its name in print.
-        function: `f(trace, targets, *, layer, on_progress, **params) -> Attribution`.
-        family: heading it stands under.
-        needs_layer: whether it explains at a chosen layer.
-        signed: whether its maps may be negative with the default options.
-        speed: "live" (a slider may drag it) or "slow" (it wants a button and progress).
-        supports: None if the method is right for a model, else the reason why not in one sentence.
-        paper: source.
-        limits: what it cannot show, in one sentence.
-        hohman: its categories in the survey.
-        params: its options.
-        random: whether it draws random numbers; the function then takes `seed`.
-    """
-
-    key: str
-    aliases: tuple[str, ...]
-    label: str
-    function: Callable[..., Attribution]
-    family: str
-    needs_layer: bool
-    signed: bool
-    speed: Literal["live", "slow"]
-    supports: Callable[[Model], str | None]
-    paper: str
-    limits: str
-    hohman: Categories
-    params: tuple[Param, ...] = ()
-    random: bool = False
-
-    @property
-    def defaults(self) -> dict[str, Value]:
-        """Every option with its default."""
-        return {param.name: param.default for param in self.params}
-
-    def check_params(self, given: Mapping[str, object]) -> dict[str, Any]:
-        """Return all options with their values, defaults filled in.
-
-        Raises:
-            UserError: an option is unknown or its value is not valid.
-        """
-        known = {param.name: param for param in self.params}
-        for name in given:
-            if name not in known:
-                raise one_of(f"option of {self.key}", name, known)
-        return {name: param.check(given.get(name, param.default)) for name, param in known.items()}
-
-    def is_signed(self, params: Mapping[str, object]) -> bool:
-        """Whether maps made with these options may be negative."""
-        return not params["relu"] if "relu" in params else self.signed
-
-
-def _any_model(model: Model) -> str | None:
-    return None
-
-
-def _cam_params(relu: bool) -> tuple[Param, ...]:
-    return (
-        Param("relu", relu, "drop negative values"),
-        Param("augment_smooth", False, "mean over mirrored and brightened copies (6 passes)"),
-        Param("eigen_smooth", False, "first principal component of the weighted channels"),
-    )
-
-
-_CAM_CATEGORIES = categories(
-    why=("interpretability and explainability", "debugging and improving models"),
-    who=("model developers and builders", "model users", "non-experts"),
-    what=("individual computational units", "aggregated information"),
-    how=("instance-based analysis and exploration", "algorithms for attribution and feature visualization"),
-    when=("after training",),
-    where=("application domains and models",),
-)
-
-_ENTRIES = (
-    Method(
-        key="grad_cam",
-        aliases=("gradcam", "grad-cam"),
-        label="Grad-CAM",
-        function=grad_cam,
-        family="Class activation maps",
-        needs_layer=True,
-        signed=False,
-        speed="live",
-        supports=_any_model,
-        paper="Selvaraju et al. 2017, arXiv 1610.02391",
-        limits="Averaging the gradient over places can light up places that the score does not use.",
-        hohman=_CAM_CATEGORIES,
-        params=_cam_params(relu=True),
-    ),
-    Method(
-        key="hires_cam",
-        aliases=("hirescam", "hires-cam"),
-        label="HiResCAM",
-        function=hires_cam,
-        family="Class activation maps",
-        needs_layer=True,
-        signed=True,
-        speed="live",
-        supports=_any_model,
-        paper="Draelos and Carin 2020, arXiv 2011.08891",
-        limits="Only at a last stage with pooling and one linear layer do the values add up to the score.",
-        hohman=_CAM_CATEGORIES,
-        params=_cam_params(relu=False),
-    ),
-)
-
-METHODS: Mapping[str, Method] = MappingProxyType({method.key: method for method in _ENTRIES})
+_BY_KEY = {method.key: method for method in _ENTRIES}
+METHODS: Mapping[str, Method] = MappingProxyType(_BY_KEY)
 
 
 def find_method(name: str) -> Method:

@@ -19,7 +19,7 @@ from xai.ui import caching, downloads, jobs, pickers, sliders, state
 from xai.ui.components import Panel, viewer
 from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
 
-FIRST = ("grad_cam", "hires_cam", "integrated_gradients", "random")  # shown until somebody chooses
+FIRST = ("grad_cam", "hires_cam", "input_x_gradient", "random")  # shown until somebody chooses
 
 
 @st.fragment
