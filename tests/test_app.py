@@ -23,10 +23,11 @@ from xai.errors import Cancelled, UserError
 from xai.io.images import load_image
 from xai.io.models import MODELS, Preset
 from xai.spec import RunSpec
-from xai.ui import caching, downloads, pictures, weights
+from xai.ui import caching, downloads, frame, pictures, weights
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("start", "feature_maps", "filters", "attribution", "compare")
+PAGES = ("start", "feature_maps", "filters", "attribution", "compare", "concepts")
+PAGES += ("feature_visualization", "adversarial")
 PICTURE_PAGES = ("feature_maps", "attribution")
 
 
@@ -83,7 +84,8 @@ def test_page_in_the_frame_has_its_title(page):
     at = AppTest.from_file(str(ROOT / "xai" / "ui" / "frame.py"), default_timeout=120).run()
     at = at.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
     assert healthy(at)
-    assert [title.value.lower().replace(" ", "_") for title in at.title] == [page]
+    titles = {name: title for name, title, _ in frame.PAGES}
+    assert set(titles) == set(PAGES) and [title.value for title in at.title] == [titles[page]]
 
 
 def test_bare_launcher_shows_the_start_page():

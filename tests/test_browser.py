@@ -24,6 +24,9 @@ PAGES = {
     "filters": "Filters",
     "attribution": "Attribution",
     "compare": "Compare",
+    "concepts": "Concepts",
+    "feature_visualization": "Feature visualisation",
+    "adversarial": "Adversarial",
 }
 LAYER = re.compile("^Layer")
 
@@ -139,6 +142,26 @@ def test_link_opens_the_right_view_as_first_visit_of_a_fresh_server(visit):
         expect(page.get_by_role("dialog")).to_have_count(0)
         assert "target=504" in page.url and "layer=layer3" in page.url
         assert not seen.errors
+
+
+def test_a_slow_method_starts_on_a_word_and_shows_its_result_by_itself(visit):
+    page, seen = visit("attribution?method=occlusion&window=112&stride=112")
+    expect(page.locator(".viewer")).to_have_count(0)
+    page.get_by_role("button", name="Start Occlusion").click()
+    expect(page.locator(".viewer figcaption")).to_have_count(2, timeout=60_000)
+    expect(page.get_by_role("button", name="Start Occlusion")).to_have_count(0)
+    assert not seen.errors
+
+
+def test_a_slow_method_stops_within_a_second(visit):
+    page, seen = visit("attribution?method=rise&masks=20000")
+    page.get_by_role("button", name="Start RISE").click()
+    expect(page.get_by_text("s left", exact=False)).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("So far")).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Stopped.")).to_be_visible(timeout=10_000)
+    expect(page.get_by_role("button", name="Start RISE")).to_be_visible()
+    assert not seen.errors
 
 
 def test_sliders_change_the_picture_and_choices_stay(visit):

@@ -27,8 +27,8 @@ from xai.cli.text import progress
 from xai.registry import METHODS
 from xai.spec import RunSpec
 
-NAMES = ["models", "layers", "methods", "predict", "feature-maps", "filters", "explain", "cam", "compare", "train"]
-NAMES += ["app", "notebooks"]
+NAMES = ["models", "layers", "methods", "predict", "feature-maps", "filters", "explain", "cam", "compare", "dff"]
+NAMES += ["dream", "fgsm", "train", "app", "notebooks"]
 # A stage of 8 and one of 16 channels; the grey one reads one channel; the dead one has nothing but zeros.
 NETWORKS = """
 from torch import nn
@@ -590,6 +590,21 @@ def test_filters_are_drawn_with_their_table(run: Run) -> None:
     facts = run("filters", *TINY, "--layer", "2", "--json", "--output", "kernels", "--count", "all").json
     assert (facts["shown"], facts["filters"], facts["input_channels"]) == ("components", 16, 8)
     assert Path(facts["output"]).is_file() and RunSpec.load(facts["spec"]).method == "filters"
+
+
+# Slow methods
+
+
+def test_slow_methods_show_how_far_they_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    asked = ["--method", "occlusion", "--window", "112", "--stride", "112", *TINY]
+    save_noise("two/a.png", 30, 30)
+    save_noise("two/b.png", 30, 30)
+    done = run("explain", "--img", "two", "--output", "maps", *asked)
+    assert done.code == 0 and "Occlusion  [" in done.err and "100%" in done.err and "1 of 2" in done.err
+    assert len(list(Path("maps").glob("*.png"))) == 2
+    done = run("explain", "--img", "two/a.png", "--output", "one.png", "--quiet", *asked)
+    assert done.code == 0 and done.err == ""
 
 
 # Comparison

@@ -117,7 +117,7 @@ def test_shapes_types_order_and_enlarging():
         assert each.min() >= 0 and torch.isfinite(each).all()
     assert close(found.maps[1], enlarge(found.cells[1], (16, 16)))
     assert found.shares.tolist() == sorted(found.shares.tolist(), reverse=True)
-    assert found.shares.sum() == pytest.approx(1, abs=0.1)
+    assert found.shares.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_the_same_twice_and_the_model_unchanged():

@@ -132,7 +132,7 @@ def test_only_the_place_that_is_read_lights_up(method):
 def test_rise_is_the_mean_of_masks_weighted_by_probability():
     pixels = torch.rand(1, 3, 15, 22, generator=torch.Generator().manual_seed(3))
     trace = trace_pixels(classifier_of(seeded(ResidualNet)), pixels, [])
-    made = rise(trace, [4, 1], masks=37, cells=4, p=0.3, seed=5, fill="black")
+    made = rise(trace, [4, 1], masks=37, cells=4, p=0.3, seed=5, fill="black", centered=False)
     masks = smooth_masks(*draw_grids(37, 4, 0.3, (15, 22), 5), (15, 22))
     expected = torch.zeros(2, 15, 22)
     for mask in masks:
@@ -141,8 +141,16 @@ def test_rise_is_the_mean_of_masks_weighted_by_probability():
 
 
 def test_rise_of_a_network_that_always_says_the_same_is_even():
-    maps = rise(linear_trace(torch.zeros(4, 3, 16, 16), random_pixels()), [0, 2], masks=50).maps
+    maps = rise(linear_trace(torch.zeros(4, 3, 16, 16), random_pixels()), [0, 2], masks=50, centered=False).maps
     assert torch.allclose(maps, torch.full((2, 16, 16), 0.25), atol=1e-6)
+
+
+def test_centred_rise_is_what_a_shown_pixel_adds_to_the_mean_over_masks() -> None:
+    trace = linear_trace(torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1)), random_pixels())
+    plain, centred = (rise(trace, [0, 2], masks=64, p=0.4, centered=flag).maps for flag in (False, True))
+    shift = plain - centred
+    assert torch.allclose(shift, shift[:, :1, :1].expand_as(shift), atol=1e-6), "one number for each class"
+    assert (centred.amin((1, 2)) < 0).all() and (centred.amax((1, 2)) > 0).all()
 
 
 def test_masks_are_those_of_the_authors_code():

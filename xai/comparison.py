@@ -41,9 +41,9 @@ def compare(
         options: target, layer, resize and seed, as for `explain`.
 
     Returns:
-        One row per method and target: method, layer, target, probability, lowest, highest, seconds. In its `attrs`:
-        "explanations" (list of Explanation), "agreement" (name of a measure to a table of methods by methods, for the
-        first target) and "notes" (sentences on methods that must coincide here).
+        One row per method and target: method, layer (empty if it looks at none), target, probability, lowest, highest,
+        seconds. In its `attrs`: "explanations" (list of Explanation), "agreement" (name of a measure to a table of
+        methods by methods, for the first target) and "notes" (sentences on methods that must coincide here).
     """
     import pandas as pd
 
@@ -56,7 +56,7 @@ def compare(
     rows = [
         {
             "method": e.method.key,
-            "layer": e.layer,
+            "layer": " + ".join(e.spec.layers()),
             "target": name,
             "probability": probability,
             "lowest": float(values.min()),
@@ -123,20 +123,19 @@ def gradient_is_flat(traced: Trace, layer: str, targets: Sequence[int]) -> bool:
 
 
 def draw_comparison(explanations: Sequence[Explanation], **options: Any) -> Figure:
-    """Draw a row for each method and a column for each target, every method in shares of its own largest |value|.
+    """Draw a row for each method and a column for each target, every method in shares of its own limit.
 
     Args:
         explanations: of one picture, with the same targets.
         options: alpha, colormap, threshold and suptitle, as for `figures.grids.overlay_grid`.
     """
     from xai.figures.grids import overlay_grid
-    from xai.figures.style import value_limit
 
     first = explanations[0]
-    limits = [value_limit(e.map, signed=e.signed) for e in explanations]
-    rows = [e.source_map() / (limit or 1.0) for e, limit in zip(explanations, limits, strict=True)]
-    labels = [f"{e.method.label}\n1 = {limit:.3g}" for e, limit in zip(explanations, limits, strict=True)]
-    options.setdefault("suptitle", f"{first.image.name} · {first.spec.title}")
+    rows = [e.source_map() / (e.limit or 1.0) for e in explanations]
+    labels = [f"{e.method.label}\n1 = {e.limit:.3g}" for e in explanations]
+    of = f" · {first.titles[0]}" if len(first.titles) == 1 else ""
+    options.setdefault("suptitle", f"{first.image.name}{of} · {first.spec.title}")
     return overlay_grid(
         first.image.pixels,
         rows,

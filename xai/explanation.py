@@ -76,6 +76,13 @@ class Explanation:
         """Name and probability of each target, for headings."""
         return tuple(f"{n} {p:.1%}" for n, p in zip(self.target_names, self.probabilities, strict=True))
 
+    @cached_property
+    def limit(self) -> float:
+        """Value that gets the end colour where nothing else is said: one scale for all targets."""
+        from xai.figures.style import value_limit
+
+        return value_limit(self.map, signed=self.signed, within=self.method.within)
+
     def figure(self, **options: Any) -> Figure:
         """Draw the picture and the overlay of each target on one scale; options go to `figures.grids.overlay_row`."""
         from xai.figures.grids import overlay_row
@@ -84,6 +91,7 @@ class Explanation:
             "" if self.layer is None else f" at {self.layer if isinstance(self.layer, str) else ' + '.join(self.layer)}"
         )
         options.setdefault("suptitle", f"{self.method.label}{where} · {self._model_title()}")
+        options.setdefault("limit", self.limit)
         return overlay_row(
             self.image.pixels,
             self.source_map(),

@@ -90,6 +90,7 @@ class Method:
         params: its options.
         random: whether it draws random numbers; the function then takes `seed`.
         reads_class: False where the map is the same for every class.
+        within: share of the values that a colour scale holds: maps of single pixels have a few far above all others.
     """
 
     key: str
@@ -107,6 +108,7 @@ class Method:
     params: tuple[Param, ...] = ()
     random: bool = False
     reads_class: bool = True
+    within: float = 1.0
 
     @property
     def defaults(self) -> dict[str, Value]:

@@ -6,8 +6,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,11 @@ COMMANDS = {
     "feature_maps": "feature-maps",
     "filters": "filters",
     "compare": "compare",
+    "dff": "dff",
+    "dream": "dream",
+    "fgsm": "fgsm",
 }  # every other method is run by `xai explain`
+JOINT = ("others", "digests")  # params of a result about several pictures: names and digests of those after the first
 MAX_BYTES = 1_000_000
 
 
@@ -38,7 +42,8 @@ class RunSpec:
         image: name of a sample or file, only a hint; empty where no image takes part.
         image_digest: sha256 of shape and 8-bit RGB pixels; empty in a link.
         resize: how the working pixels were made.
-        method: key of a method in METHODS, "feature_maps", "filters" or "compare".
+        method: key of a method in METHODS, "feature_maps", "filters", "compare", "dff", "dream" or
+            "fgsm".
         target: class indices.
         layer: name, several names (fused), or None.
         params: all options of the method with their values.
@@ -114,6 +119,16 @@ class RunSpec:
         except UnicodeDecodeError as error:
             raise UserError(f"Spec file '{path}' is no text file.") from error
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of all pictures: `image`, and the others that a joint result is about."""
+        return (self.image, *map(str, self.params.get("others", ()))) if self.image else ()
+
+    def about(self, names: Sequence[str], digests: Sequence[str]) -> Self:
+        """Return the same spec about one or more pictures, given by names and digests."""
+        others = {"others": list(names[1:]), "digests": list(digests[1:])} if len(names) > 1 else {}
+        return replace(self, image=names[0], image_digest=digests[0], params={**self.params, **others})
+
     def layers(self) -> tuple[str, ...]:
         """Return the layers as names: none, one, or several that are fused."""
         return () if self.layer is None else (self.layer,) if isinstance(self.layer, str) else tuple(self.layer)
@@ -126,7 +141,7 @@ class RunSpec:
             "layer": ",".join(self.layers()),
             "target": ",".join(map(str, self.target)),
         }
-        query |= {"seed": str(self.seed) if self.seed else ""}
+        query |= {"seed": str(self.seed) if self.seed else "", "others": ",".join(self.pictures[1:])}
         query |= {name: _text(value) for name, value in self._changed(defaults).items()}
         return {name: text for name, text in query.items() if text}
 
@@ -145,7 +160,7 @@ class RunSpec:
             layer=(layers if len(layers) > 1 else layers[0]) if layers else None,
             target=_integers(targets),
             seed=next(iter(_integers([query.get("seed", "")])), 0),
-            params={name: text for name, text in query.items() if name not in own},
+            params={n: text.split(",") if n == "others" else text for n, text in query.items() if n not in own},
         )
 
     def to_command(self, defaults: Mapping[str, Any] | None = None) -> str:
@@ -161,7 +176,7 @@ class RunSpec:
         return shlex.join([*words, *(word for name, value in options.items() for word in _flag(name, value))])
 
     def _source_words(self) -> list[str]:
-        words = ["--img", self.image] if self.image else []
+        words = [word for name in self.pictures for word in ("--img", name)]
         return [*words, "--model", self.model, "--weights", self.weights_argument() or "none"]
 
     def weights_argument(self) -> str | None:
@@ -180,6 +195,16 @@ class RunSpec:
         target = list(self.target) if len(self.target) > 1 else next(iter(self.target), None)
         if self.method == "filters":
             return "\n".join(("import xai", "", load, f"xai.filters(model, layer={layer!r}{changed}).figure()"))
+        if self.method == "dff":
+            options = f"layer={layer!r}, resize={self.resize!r}, seed={self.seed}{changed}"
+            call = f"concepts(model, {list(self.pictures)!r}, {options}).figure()"
+            return "\n".join(("import xai", "from xai.concepts import concepts", "", load, call))
+        if self.method == "dream":
+            options = f"layer={layer!r}, target={target!r}, seed={self.seed}{changed}"
+            return "\n".join(("import xai", "", load, f"xai.dream(model, {options}).figure()"))
+        if self.method == "fgsm":
+            sweep = bool(self.params.get("sweep"))
+            return "\n".join(("import xai", "", load, self._attack_sweep() if sweep else self._attack()))
         if self.method == "feature_maps":
             aim = "" if target is None else f", target={target!r}"
             call = f"xai.feature_maps(model, image, layer={layer!r}{aim}, resize={self.resize!r}{changed}).figure()"
@@ -191,8 +216,23 @@ class RunSpec:
             call = f"xai.explain(model, image, {self.method!r}, {options}).figure()"
         return "\n".join(("import xai", "", load, picture, call))
 
+    def _attack(self) -> str:
+        kind = "pgd" if "steps" in self.params else "fgsm"
+        options = f"target={next(iter(self.target), None)!r}, layer={self.layer!r}, resize={self.resize!r}"
+        given = "".join(f", {name}={value!r}" for name, value in self._changed(None).items())
+        return f"xai.attack(model, {self.image!r}, {kind!r}, {options}, seed={self.seed}{given}).figure()"
+
+    def _attack_sweep(self) -> str:
+        names = {"epsilon": "epsilons"}  # as `attack_sweep` calls what the command calls --epsilon
+        given = {names.get(name, name): value for name, value in self._changed(None).items() if name != "sweep"}
+        given |= {"method": "pgd" if "steps" in self.params else "fgsm", "target": next(iter(self.target), None)}
+        given |= {"resize": self.resize, "seed": self.seed}
+        options = "".join(f", {name}={value!r}" for name, value in given.items())
+        return f"xai.attack_sweep(model, {list(self.pictures)!r}{options}).figure()"
+
     def _changed(self, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
-        return {name: value for name, value in self.params.items() if not defaults or defaults.get(name) != value}
+        params = {name: value for name, value in self.params.items() if name not in JOINT}
+        return {name: value for name, value in params.items() if not defaults or defaults.get(name) != value}
 
 
 def _integers(texts: Iterable[str]) -> tuple[int, ...]:

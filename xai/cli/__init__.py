@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from xai.cli import browse, classify, comparing, explaining, feature_maps, filters, serving, training
+from xai.cli import (
+    attacking,
+    browse,
+    classify,
+    comparing,
+    concepts,
+    dreaming,
+    explaining,
+    feature_maps,
+    filters,
+    serving,
+    training,
+)
 from xai.cli.options import spread
 from xai.cli.text import say
 from xai.errors import UserError
@@ -56,6 +68,9 @@ app.command()(spread(filters.filters))
 app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(explaining.explain))
 app.command(context_settings=_OPEN, epilog=_METHOD_OPTIONS)(spread(explaining.cam))
 app.command()(spread(comparing.compare))
+app.command("dff")(spread(concepts.dff))
+app.command()(spread(dreaming.dream))
+app.command()(spread(attacking.fgsm))
 app.command()(spread(training.train))
 app.command("app")(spread(serving.app))
 app.command()(spread(serving.notebooks))

@@ -124,7 +124,7 @@ def show_comparison(record: Mapping[str, Any], *, as_json: bool) -> None:
     rows = [
         (
             row["method"],
-            row["layer"] or "",
+            row["layer"],
             row["target"],
             f"{row['lowest']:.3g}",
             f"{row['highest']:.3g}",

@@ -45,7 +45,7 @@ def draw_explanation(explanation: Explanation, drawing: Mapping[str, Any], *, tr
         captions(explanation, trained=trained),
         signed=explanation.signed,
         box=explanation.box,
-        drawing=drawing,
+        drawing={"limit": explanation.limit, **drawing},
     )
 
 

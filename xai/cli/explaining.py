@@ -14,6 +14,7 @@ from xai.cli.options import DrawingOptions, NetworkOptions, RunOptions
 from xai.cli.pictures import check_resize, find_pictures, report_failures, run_over
 from xai.cli.remake import refuse_choices, remake
 from xai.cli.saving import Keeper
+from xai.cli.text import Tell, progress
 from xai.errors import UserError, one_of
 
 if TYPE_CHECKING:
@@ -93,15 +94,19 @@ def _run(
     ask.check(drawing.colormap)
     announce(model, chosen=network.model is not None)
     apart = keeper.pictures.is_folder and len(ask.targets) > 1
-    batch = 1 if len(ask.targets) > 1 or mode == "keep" else BATCH
-    failures = run_over(
-        pictures,
-        lambda images: ask.answer(images, apart=apart),
-        keeper.keep,
-        batch=batch,
-        label=method.label,
-        quiet=run.quiet,
-    )
+    slow = method.speed == "slow"
+    batch = 1 if len(ask.targets) > 1 or mode == "keep" or slow else BATCH
+    with progress(method.label, quiet=run.quiet or not slow) as tell:
+        if slow:
+            ask.watch(tell, len(pictures) * (len(ask.targets) if apart else 1))
+        failures = run_over(
+            pictures,
+            lambda images: ask.answer(images, apart=apart),
+            keeper.keep,
+            batch=batch,
+            label=method.label,
+            quiet=run.quiet or slow,
+        )
     keeper.show(model, failures, as_json=run.json)
     report_failures(failures, len(pictures))
 
@@ -123,6 +128,18 @@ class _Question:
         self.targets = tuple(model.find_class(each) for each in targets)
         self.layers = [model.layer(each).name for each in layers]
         self.options: dict[str, Any] = {"layer": self.layers or None, "resize": resize, "seed": seed}
+        self.told: dict[str, Any] = {}
+
+    def watch(self, tell: Tell, total: int) -> None:
+        """Tell how far a slow method is, over so many explanations that are made one by one."""
+        done = 0
+
+        def told(fraction: float, _: object) -> None:
+            nonlocal done
+            tell(min(1.0, (done + fraction) / total), f"{done} of {total}")
+            done += fraction >= 1
+
+        self.told = {"on_progress": told}
 
     def check(self, colormap: str | None) -> None:
         """Find out before the first picture what would fail for all of them."""
@@ -144,5 +161,6 @@ class _Question:
             return [[each] for each in explain_batch(self.model, images, self.method.key, target=target, **options)]
         asked = [(each,) for each in self.targets] if apart else [self.targets or None]
         return [
-            [explain(self.model, image, self.method.key, target=each, **options) for each in asked] for image in images
+            [explain(self.model, image, self.method.key, target=each, **options, **self.told) for each in asked]
+            for image in images
         ]

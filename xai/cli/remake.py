@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xai.cli.attacking import remake_attack
 from xai.cli.comparing import show_comparison, write_comparison
+from xai.cli.concepts import show_concepts, write_concepts
 from xai.cli.drawing import check_drawing
+from xai.cli.dreaming import remake_dream
 from xai.cli.feature_maps import show_records, write_feature_maps
 from xai.cli.filters import show_filters, write_filters
 from xai.cli.network import announce, load_network
@@ -58,10 +61,17 @@ def remake(path: Path, run: RunOptions, network: NetworkOptions, drawing: Mappin
             model,
             next(iter(spec.layers()), None),
             show=str(params.get("show", "auto")),
-            input_channel=_whole(params.get("input_channel", 0)),
+            input_channel=_whole(params.get("input_channel", 0), "input_channel"),
             drawing=drawn,
         )
         show_filters(model, record, as_json=run.json)
+        return
+    if spec.method in ("dream", "fgsm"):
+        again = remake_dream if spec.method == "dream" else remake_attack
+        again(spec, model, run, path.parent, drawn)
+        return
+    if spec.method == "dff":
+        _remake_concepts(spec, model, drawn, run, path.parent)
         return
     source = _source_of(spec, run.img, path.parent)
     image = _load(source, spec)
@@ -105,6 +115,19 @@ def _remake_comparison(
     show_comparison(
         write_comparison(where, model, source, image, keys, asked, drawing, quiet=run.quiet), as_json=run.json
     )
+
+
+def _remake_concepts(spec: RunSpec, model: Model, drawing: Mapping[str, Any], run: RunOptions, folder: Path) -> None:
+    digests = spec.params.get("digests", [])
+    if not isinstance(spec.params.get("others", []), list) or not isinstance(digests, list):
+        raise UserError("The spec's 'others' and 'digests' must be lists.")
+    sources = _sources_of(spec, run.img, folder)
+    expected = [spec.image_digest, *map(str, digests), *[""] * len(sources)][: len(sources)]
+    images = [_load(each, replace(spec, image_digest=digest)) for each, digest in zip(sources, expected, strict=True)]
+    whole = {name: _whole(spec.params.get(name, default), name) for name, default in (("components", 5), ("top_k", 2))}
+    asked = {**whole, "layer": next(iter(spec.layers()), None), "resize": spec.resize, "seed": spec.seed}
+    where = Destination(run.output, sources)
+    show_concepts(write_concepts(where, model, images, asked, drawing, quiet=run.quiet), as_json=run.json)
 
 
 def _remake_explanation(
@@ -175,6 +198,15 @@ def _source_of(spec: RunSpec, img: Sequence[str] | None, folder: Path) -> Source
     return found[0]
 
 
+def _sources_of(spec: RunSpec, img: Sequence[str] | None, folder: Path) -> list[Source]:
+    """Find all pictures of a spec; --img may name them anew, in their order, or only the first ones."""
+    named = find_pictures(img).sources if img else ()
+    names = spec.pictures or ("",)
+    if len(named) > len(names):
+        raise UserError(f"The spec is about {len(names)} pictures ({', '.join(names)}); --img names {len(named)}.")
+    return [*named, *(_source_of(replace(spec, image=name), None, folder) for name in names[len(named) :])]
+
+
 def _load(source: Source, spec: RunSpec) -> Image:
     from xai.io.images import load_image
 
@@ -199,7 +231,7 @@ def _tell_versions(spec: RunSpec) -> None:
         say(f"Note: the spec was made with {', '.join(other)}; the last digits may differ here.")
 
 
-def _whole(value: object) -> int:
+def _whole(value: object, name: str) -> int:
     if not isinstance(value, int):
-        raise UserError(f"The spec's 'input_channel' must be a whole number, not {value!r}.")
+        raise UserError(f"The spec's '{name}' must be a whole number, not {value!r}.")
     return value

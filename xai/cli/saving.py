@@ -44,11 +44,9 @@ class Keeper:
 
     def keep(self, source: Source, explanations: Sequence[Explanation]) -> None:
         """Write the explanations of one picture: one file each, drawn on one scale."""
-        from xai.figures.style import value_limit
-
         drawing = dict(self.drawing)
         if len(explanations) > 1:
-            drawing.setdefault("limit", max(value_limit(each.map, signed=each.signed) for each in explanations))
+            drawing.setdefault("limit", max(each.limit for each in explanations))
         for each in explanations:
             tag = f"{each.method.key}_{each.target[0]}" if len(explanations) > 1 else each.method.key
             self._write(source, each, tag, drawing)

@@ -60,7 +60,7 @@ class Factorization:
             over all pictures is 1, so that pictures can be compared.
         maps: float32 (N, k, h, w), the cells enlarged to working size, bilinear.
         vectors: float32 (k, C), >= 0, in units of the activation: what a concept adds where its cell is 1.
-        shares: float32 (k,), share of the layer's summed activation that each concept accounts for.
+        shares: float32 (k,), share of each concept in what they make up together; they add up to 1.
         error: Frobenius norm of what the concepts leave over, as a share of that of the activations.
         steps, converged: of the factorisation.
         labels: the classes of each concept, or None.
@@ -112,7 +112,8 @@ def factorize(
     peak = factors.left.amax(0)  # (P, k) -> (k,)
     vectors = factors.right * peak[:, None]  # (k, C)
     left = factors.left / torch.where(peak > 0, peak, 1.0)  # (P, k)
-    shares = left.sum(0) * vectors.sum(1) / matrix.sum().clamp_min(1e-30)  # (k,)
+    parts = left.sum(0) * vectors.sum(1)  # (k,)
+    shares = parts / parts.sum().clamp_min(1e-30)
     order = shares.argsort(descending=True, stable=True)
     cells = left[:, order].float().unflatten(0, (images, height, width)).permute(0, 3, 1, 2)  # (P, k) -> (N, k, h', w')
     size = (trace.pixels.shape[2], trace.pixels.shape[3])

@@ -24,6 +24,7 @@ def rise(
     masks: int = 2000,
     cells: int = 7,
     p: float = 0.5,
+    centered: bool = True,
     fill: str = "mean",
     color: str = "#808080",
 ) -> Attribution:
@@ -37,10 +38,11 @@ def rise(
         masks: how many; the paper takes 4,000 to 8,000.
         cells: side of the coarse grid that each mask is enlarged from.
         p: probability that a cell is shown.
+        centered: take off the mean probability over all masks, so that zero means that to show a pixel changes nothing.
         fill, color: what shows behind a mask, see `make_fill`; the authors' code has the mean colour of ImageNet.
 
     Returns:
-        Maps float32 (K, h, w) in [0, 1], with no zero point: only differences mean something.
+        Maps float32 (K, h, w): shares of 1, signed; as in the paper, in [0, 1] and with no zero point, if not centred.
 
     Source: Petsiuk et al. 2018, arXiv 1806.07421, eq. 6 and section 3.2. They divide by the expected sum of the masks
     at a pixel; here it is by the actual one, so that a network that always says the same has an even map.
@@ -49,17 +51,25 @@ def rise(
     def explain_one(pixels: Tensor, targets: tuple[int, ...], on_progress: Progress | None) -> Attribution:
         shown = make_fill(pixels, fill, color=color, seed=seed)
         masked = MaskedPicture(trace, pixels, shown, targets, "probability")
-        sums, shares, done = torch.zeros(len(targets), *pixels.shape[1:]), torch.zeros(pixels.shape[1:]), 0
+        shares, done = torch.zeros(pixels.shape[1:], dtype=torch.float64), 0
+        sums = shares.repeat(len(targets), 1, 1)
+        total = sums[:, :1, :1].clone()
+
+        def estimate() -> Tensor:
+            maps = sums / shares.clamp_min(1e-6)  # a pixel that no mask shows has 0
+            return (torch.where(shares > 0, maps - total / done, 0.0) if centered else maps).float()
+
         grids, shifts = draw_grids(masks, cells, p, pixels.shape[1:], seed)
         for rows, places in zip(grids.split(BATCH), shifts.split(BATCH), strict=True):
             keep = smooth_masks(rows, places, (pixels.shape[1], pixels.shape[2]))
             answers = masked.answers(keep)  # (b, K)
-            sums += torch.einsum("bk,bhw->khw", answers.float(), keep)
+            sums += torch.einsum("bk,bhw->khw", answers.double(), keep.double())
             shares += keep.sum(0)
+            total += answers.double().sum(0).view(-1, 1, 1)
             done += len(rows)
             if on_progress:
-                on_progress(done / masks, sums / shares.clamp_min(1e-6))
-        return Attribution(sums / shares.clamp_min(1e-6))  # a pixel that no mask shows has 0
+                on_progress(done / masks, estimate())
+        return Attribution(estimate())
 
     return each_picture(trace, targets, explain_one, on_progress)
 

@@ -22,6 +22,7 @@ from xai.method import Method, Param, any_model
 from xai.model import Model
 
 FAMILY = "Gradients"
+_WITHIN = 0.98
 _CATEGORIES = categories(
     why=("interpretability and explainability", "debugging and improving models"),
     who=("model developers and builders", "model users"),
@@ -65,6 +66,7 @@ ENTRIES = (
         paper="Simonyan et al. 2014, arXiv 1312.6034",
         limits="It shows what would change the score fastest, not what made it, and flickers from pixel to pixel.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_channels("abs_max"),),
     ),
     Method(
@@ -80,6 +82,7 @@ ENTRIES = (
         paper="Shrikumar et al. 2016, arXiv 1605.01713",
         limits="Dark pixels get almost nothing whatever they mean, since black counts as absent.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_channels("sum"),),
     ),
     Method(
@@ -95,6 +98,7 @@ ENTRIES = (
         paper="Springenberg et al. 2015, arXiv 1412.6806",
         limits="It largely redraws the edges of the picture and hardly depends on the class or on the upper layers.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_channels("abs_max"),),
     ),
     Method(
@@ -110,6 +114,7 @@ ENTRIES = (
         paper="Smilkov et al. 2017, arXiv 1706.03825",
         limits="It explains noisy copies, which the network was not trained on, and depends on the amount of noise.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_samples(32, "noisy copies"), _NOISE, _channels("abs_max")),
         random=True,
     ),
@@ -126,6 +131,7 @@ ENTRIES = (
         paper="Adebayo et al. 2018, arXiv 1810.03307",
         limits="It shows where the gradient is unsteady, and not whether a place speaks for or against the class.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(
             _samples(32, "noisy copies"),
             _NOISE,
@@ -146,6 +152,7 @@ ENTRIES = (
         paper="Sundararajan et al. 2017, arXiv 1703.01365",
         limits="It explains the difference from a baseline, so pixels that look like the baseline get nothing.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(
             Param("steps", 32, "points on the line from the baseline", low=1, high=500, step=1),
             _BASELINE,
@@ -165,6 +172,7 @@ ENTRIES = (
         paper="Lundberg and Lee 2017, arXiv 1705.07874; Erion et al. 2021, arXiv 1906.10670",
         limits="It adds up to the score only on average over many samples, and its baselines are not photographs.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_samples(32, "random baselines"), _RANDOM_BASELINE, _channels("sum")),
         random=True,
     ),
@@ -181,6 +189,7 @@ ENTRIES = (
         paper="Shrikumar et al. 2017, arXiv 1704.02685",
         limits="It explains the difference from a baseline, and two networks that compute the same may get other maps.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_BASELINE, _channels("sum")),
     ),
     Method(
@@ -196,6 +205,7 @@ ENTRIES = (
         paper="Lundberg and Lee 2017, arXiv 1705.07874",
         limits="It only comes near Shapley values, and its random baselines are not photographs.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(_samples(8, "random baselines"), _RANDOM_BASELINE, _channels("sum")),
         random=True,
     ),
@@ -212,6 +222,7 @@ ENTRIES = (
         paper="Bach et al. 2015, doi 10.1371/journal.pone.0130140",
         limits="With a small epsilon it is gradient times normalised input, and biases keep a part of the score.",
         hohman=_CATEGORIES,
+        within=_WITHIN,
         params=(
             Param(
                 "rule", "epsilon", "epsilon everywhere, or positive contributions in convolutions", choices=LRP_RULES

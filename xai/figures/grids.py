@@ -106,20 +106,20 @@ def overlay_grid(
 
     Args:
         picture: uint8 (H, W, 3).
-        rows: R times K float maps (H, W), each row in shares of its own largest |value|.
+        rows: R times K float maps (H, W), each row in shares of its own limit.
         row_titles, column_titles: R and K texts.
         signed, alpha, colormap, threshold, box: as for `overlays.overlay`.
         suptitle: what the figure shows.
     """
-    label = "Share of the row's largest |value|"
+    label = "Share of each method's limit"
     scale = Scale(style.colour_scale(1.0, signed=signed, colormap=colormap), label)
     lay = partial(overlays.overlay, picture, signed=signed, limit=1.0, alpha=alpha, threshold=threshold)
     panels = [lay(values, colormap=colormap) for row in rows for values in row]
-    titles = [f"{method} · {name}" for method in row_titles for name in column_titles]
     lines = [title.replace("\n", " · ") for title in row_titles]
+    titles = [f"{line} · {name}" if len(column_titles) > 1 else line for line in lines for name in column_titles]
     alt = (
         f"{style.count(len(panels), 'overlay')} on one picture, by method ({'; '.join(lines)}) and class "
-        f"({', '.join(column_titles)}); colours show shares of each method's largest value."
+        f"({', '.join(column_titles)}); colours show shares of the limit of each method."
     )
     columns = len(column_titles) if len(column_titles) > 1 else min(4, len(rows))
     return draw_panels(panels, titles, columns=columns, suptitle=suptitle, alt=alt, scale=scale, box=box, blocky=False)

@@ -50,7 +50,7 @@ def agreement_heatmap(agreement: NDArray[np.floating], names: Sequence[str], mea
         measure: what was measured.
     """
     values = np.asarray(agreement)
-    shown = [["–" if np.isnan(value) else f"{value:.2f}" for value in row] for row in values]
+    shown = [["–" if np.isnan(value) else f"{round(value, 2) + 0:.2f}" for value in row] for row in values]
     heat = go.Heatmap(
         z=values,
         x=list(names),

@@ -70,6 +70,7 @@ def draw_panels(
     scale: Scale | None = None,
     box: overlays.Box | None = None,
     blocky: bool = True,
+    room: tuple[float, float] = (0.0, 0.0),
 ) -> Figure:
     """Set panels in rows, at most 9 inches wide, so that nothing is squashed, clipped or cut off.
 
@@ -82,11 +83,12 @@ def draw_panels(
         scale: drawn as a colour bar on the right.
         box: (left, top, right, bottom) in pixels of each panel; outlined where smaller than the panel.
         blocky: enlarge pixel by pixel, as befits maps; else smoothly, as befits photographs.
+        room: (width, height) in inches kept free on the right, beside and below the first row, for a legend.
     """
     if titles is not None and len(titles) != len(panels):
         raise ValueError(f"{len(titles)} titles for {len(panels)} panels.")
     columns = min(len(panels), columns or min(MOST_COLUMNS, math.ceil(math.sqrt(len(panels)))))
-    bar = BAR if scale is not None else 0
+    bar = room[0] + (BAR if scale is not None else 0)
     wide = min((style.WIDTH - bar - (columns + 1) * GAP) / columns, WIDEST)
     width = max(GAP + columns * (wide + GAP) + bar, NARROWEST)
     size = style.LABEL if wide >= 1.3 else style.SMALL if wide >= 0.8 else style.TINY
@@ -96,6 +98,7 @@ def draw_panels(
     top = 2 * GAP + _height([heading], style.TITLE) if suptitle else GAP
     grid = _Grid(columns, wide, high, top, _height(texts, size))
     height = max(grid.size(len(panels))[1], top + grid.header + scale.shortest + 2 * GAP if scale else 0)
+    height = max(height, top + grid.header + room[1] + GAP if room[1] else 0)
 
     figure = style.new_figure(width, height, alt)
     axes = figure.add_axes((0, 0, 1, 1), label="panels")

@@ -90,11 +90,23 @@ def colormap_table(name: str, levels: int = 256) -> NDArray[np.uint8]:
     return table
 
 
-def value_limit(values: ArrayLike, *, signed: bool = False) -> float:
-    """Find the end of a scale that holds all values: the largest |value| if signed, else the largest or 0."""
+def value_limit(values: ArrayLike, *, signed: bool = False, within: float = 1.0) -> float:
+    """Find the end of a scale: the largest |value| if signed, else the largest or 0.
+
+    Args:
+        values: float, any shape.
+        signed: whether the scale has a negative half.
+        within: share of the values that the scale must hold, in (0, 1]; a few far above all others would leave the rest
+            pale. Where so few values differ from zero that it would be 0, all are held.
+    """
     array = np.asarray(values)
     highest = float(array.max(initial=0))
-    return max(highest, -float(array.min(initial=0))) if signed else highest
+    if signed:
+        highest = max(highest, -float(array.min(initial=0)))
+    if within < 1 and array.size:
+        sizes = np.abs(array) if signed else np.maximum(array, 0)
+        return float(np.quantile(sizes, within)) or highest
+    return highest
 
 
 def value_levels(values: ArrayLike, limit: float, *, signed: bool = False, levels: int = 256) -> NDArray[np.uint8]:

@@ -112,7 +112,7 @@ def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    for page in ("start", "feature_maps", "filters", "attribution", "compare"):
+    for page in ("start", "feature_maps", "filters", "attribution", "compare", "concepts", "dreams", "attacks"):
         importlib.import_module(f"xai.ui.panels.{page}")
     try:
         model = network(*start_model())

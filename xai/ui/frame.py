@@ -14,6 +14,9 @@ PAGES = (
     ("filters", "Filters", ":material/blur_on:"),
     ("attribution", "Attribution", ":material/my_location:"),
     ("compare", "Compare", ":material/compare:"),
+    ("concepts", "Concepts", ":material/category:"),
+    ("feature_visualization", "Feature visualisation", ":material/brush:"),
+    ("adversarial", "Adversarial", ":material/shield:"),
 )
 
 

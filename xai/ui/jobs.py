@@ -93,7 +93,9 @@ def start(key: Hashable, make: Make) -> Job:
     return job
 
 
-def watch(key: Hashable, label: str, make: Make, preview: Preview | None = None) -> Any:
+def watch(
+    key: Hashable, label: str, make: Make, preview: Preview | None = None, *, why: str = "asks the network many times"
+) -> Any:
     """Offer to start an explanation, show how far it is, and return it when it is there, else None.
 
     Args:
@@ -101,16 +103,17 @@ def watch(key: Hashable, label: str, make: Make, preview: Preview | None = None)
         label: name of the method.
         make: computes it; is given the function that takes progress.
         preview: shows the maps so far (K, h, w); None for none.
+        why: what takes so long, in words that follow the label.
     """
     job = current(key)
     if job is not None and job.result is not None:
         return job.result
     running = job is not None and job.running
-    st.fragment(_show, run_every=_SECONDS if running else None)(key, label, make, preview, running)
+    st.fragment(_show, run_every=_SECONDS if running else None)(key, label, make, preview, why, running)
     return None
 
 
-def _show(key: Hashable, label: str, make: Make, preview: Preview | None, was_running: bool) -> None:
+def _show(key: Hashable, label: str, make: Make, preview: Preview | None, why: str, was_running: bool) -> None:
     job = current(key)
     if job is not None and job.running:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -123,9 +126,7 @@ def _show(key: Hashable, label: str, make: Make, preview: Preview | None, was_ru
         st.rerun()  # it ended while this was watching: the page shows the result, or what went wrong
     if job is not None and job.error:
         st.info(job.error, icon=":material/info:")
-    st.caption(f"{label}: asks the network many times, so it waits for a word from you.")
-    st.button(f"Start {label}", icon=":material/play_arrow:", on_click=_begin, args=(key, make))
-
-
-def _begin(key: Hashable, make: Make) -> None:
-    start(key, make)
+    st.caption(f"{label}: {why}, so it waits for a word from you.")
+    if st.button(f"Start {label}", icon=":material/play_arrow:"):
+        start(key, make)
+        st.rerun()  # the whole page: a timer that was not there before starts with a full run only

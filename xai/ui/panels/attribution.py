@@ -67,7 +67,7 @@ def _watch(
 
     def preview(maps: np.ndarray) -> None:
         signed = method.is_signed(params)
-        limit = style.value_limit(maps, signed=signed)
+        limit = style.value_limit(maps, signed=signed, within=method.within)
         box = traced.ready.boxes[0]
         shown = overlaid(choice.image, maps[0], box, drawing, limit=limit, signed=signed)
         st.image(shown, width=480, caption="So far")
@@ -154,7 +154,7 @@ def _pick_compared(traced: ImageTrace) -> tuple[int, ...]:
 
 def _show_maps(model: Model, made: Explanation, drawing: Drawing) -> None:
     """Show the picture and the map of each class, all maps on one colour scale."""
-    limit = style.value_limit(made.map, signed=made.signed)
+    limit = made.limit
     where = "" if not isinstance(made.layer, str) else f" at {sliders.describe_layer(model, made.layer)}"
     panels = [Panel(framed(made.image, made.box), "picture", "Outlined: what the network sees", made.image.name)]
     panels += [
@@ -168,13 +168,14 @@ def _show_maps(model: Model, made: Explanation, drawing: Drawing) -> None:
         for name, title, values in zip(made.target_names, made.titles, made.map, strict=True)
     ]
     method, values = made.method, f"raw values {made.map.min():.3g} to {made.map.max():.3g}"
+    beyond = f" {1 - method.within:.1%} of the values lie beyond the scale." if method.within < 1 else ""
     nothing = "" if made.map.any() else "The map is zero everywhere: nothing at this layer speaks for the class. "
     viewer(
         panels,
         stage(made.image, made.box),
         key="explanation",
         label=f"{method.label} of {made.image.name}",
-        note=f"{nothing}{method.label}{where}, {values}. {method.limits} ({method.paper}).",
+        note=f"{nothing}{method.label}{where}, {values}.{beyond} {method.limits} ({method.paper}).",
         address=sliders.class_address(),
         scale=colour_scale(drawing, limit, signed=made.signed),
     )

@@ -115,10 +115,9 @@ def _show_maps(choice: pickers.Choice, made: list[Explanation], drawing: Drawing
     first, signed = made[0], any(e.signed for e in made)
     panels = [Panel(framed(first.image, first.box), "picture", "Outlined: what the network sees", first.image.name)]
     for e in made:
-        limit = style.value_limit(e.map, signed=e.signed)
-        values = (e.map[0] / (limit or 1.0)).astype(np.float32)
+        values = (e.map[0] / (e.limit or 1.0)).astype(np.float32)
         shown = overlaid(e.image, values, e.box, drawing, limit=1.0, signed=signed)
-        caption = f"1 = {limit:.3g} · {e.seconds:.2f} s"
+        caption = f"{e.method.label} · 1 = {e.limit:.3g} · {e.seconds:.2f} s"
         panels.append(Panel(shown, e.method.label, caption, f"{e.method.label} laid over {e.image.name}", values))
     title = first.titles[0]
     viewer(
@@ -126,7 +125,7 @@ def _show_maps(choice: pickers.Choice, made: list[Explanation], drawing: Drawing
         stage(first.image, first.box),
         key="comparison",
         label=f"Methods compared for {title}",
-        note=f"{title}. Every map is drawn in shares of its own largest |value|, since methods have no common unit.",
+        note=f"{title}. Every map is drawn in shares of its own limit, since methods have no common unit.",
         address={**sliders.class_address(), "methods": ",".join(e.method.key for e in made)},
         scale=colour_scale(drawing, 1.0, signed=signed),
         widest=360,

@@ -14,6 +14,9 @@ QUESTIONS = {
     "filters": "Which patterns do the filters look for?",
     "attribution": "Which places of the picture speak for a class?",
     "compare": "Do different methods point at the same places?",
+    "concepts": "Which parts does a layer tell apart, in several pictures at once?",
+    "feature_visualization": "What would excite a channel or a class most?",
+    "adversarial": "How small a change turns the answer?",
 }
 
 
