@@ -7,7 +7,8 @@ import torch
 from networks import ResidualNet, classifier_of, random_pixels, seeded
 
 from xai.compute.attribution import Attribution
-from xai.compute.fills import BLUR_SHARE, FILLS, make_fill
+from xai.compute.baselines import BLUR
+from xai.compute.fills import FILLS, make_fill
 from xai.compute.masking import MaskedPicture, PerPicture, compose, each_picture, paint, read_output
 from xai.compute.trace import trace_pixels
 from xai.errors import UserError
@@ -28,7 +29,7 @@ def test_mean_is_the_colour_of_each_superpixel():
 
 def test_blur_is_a_gaussian_over_what_lies_in_the_picture():
     pixels = torch.rand(3, 6, 10)
-    sigma, found = BLUR_SHARE * 10, make_fill(pixels, "blur")
+    sigma, found = BLUR * 6, make_fill(pixels, "blur")
     for y, x in [(0, 0), (3, 5), (5, 9), (2, 8)]:
         weights = torch.tensor(
             [[math.exp(-((v - y) ** 2 + (u - x) ** 2) / (2 * sigma**2)) for u in range(10)] for v in range(6)]
