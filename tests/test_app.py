@@ -380,6 +380,13 @@ def test_report_zip_holds_the_picture_with_its_digest():
         assert load_image(archive.read("picture.png")).digest == image.digest
 
 
+def test_methods_of_a_link_are_compared_and_a_wrong_one_is_told_at_once(open_page):
+    at = open_page("compare", methods="layercam,edges")
+    assert healthy(at) and at.session_state["methods"] == ["layer_cam", "edges"]
+    at = open_page("compare", methods="layercam,magic")
+    assert any("magic" in warning.value for warning in at.warning)
+
+
 # Weights and caches
 
 

@@ -27,6 +27,7 @@ def show_comparison(choice: pickers.Choice) -> None:
     """Show the chosen methods side by side, live; slow ones wait for a word."""
     traced = choice.trace()
     keys = _pick_methods(choice)
+    state.show_notices()
     with st.container(horizontal=True, gap="medium"):
         sliders.current_layer(choice.model)
         sliders.slide_layer(choice.model)
