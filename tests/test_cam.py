@@ -293,11 +293,11 @@ def test_eigen_smoothing_equals_pytorch_grad_cam_up_to_the_sign(resnet, kind, la
 
 def test_eigen_smoothing_of_a_known_pattern():
     """Weighted activations of rank one, in two channels with weights 3 and 4: the component is 5 times the pattern."""
-    from xai.compute.cam import _principal_component
+    from xai.compute.cam import principal_component
 
     pattern = torch.tensor([[1.0, -4.0, 1.0], [0.0, 2.0, 0.0]])  # mean 0; the largest magnitude is negative
     activation = torch.stack([3 * pattern + 7, 4 * pattern - 1])[None]
-    found = _principal_component(torch.ones(2, 2, 1, 1), activation)
+    found = principal_component(torch.ones(2, 2, 1, 1), activation)
     assert torch.allclose(found, -5 * pattern.expand(2, 2, 3), atol=1e-5)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xai.compute.attribution import Progress
+from xai.compute.attribution import Progress, part_of
 from xai.compute.trace import Trace
 from xai.explanation import Explanation, explain
 from xai.metrics.agreement import MEASURES, agreement_matrix
@@ -155,11 +155,6 @@ def _explain_all(
     names = quick_methods(source.model) if methods is None else [find_method(name).key for name in methods]
     made = []
     for done, name in enumerate(names):
-
-        def tell(fraction: float, _: object, done: int = done) -> None:
-            if on_progress:
-                on_progress((done + fraction) / len(names), None)
-
         asked = options if METHODS[name].needs_layer else {k: v for k, v in options.items() if k != "layer"}
-        made.append(explain(source, method=name, on_progress=tell, **asked))
+        made.append(explain(source, method=name, on_progress=part_of(on_progress, done, len(names)), **asked))
     return made

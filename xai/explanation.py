@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from xai.compute.attribution import Attribution, Progress
+from xai.compute.attribution import Attribution, Progress, part_of
 from xai.compute.trace import Trace
 from xai.errors import UserError
 from xai.io.files import write_atomic
@@ -232,15 +232,10 @@ def _run(
     if len(layers) <= 1:
         return method.function(traced, targets, layer=next(iter(layers), None), on_progress=on_progress, **params)
     maps = [
-        method.function(traced, targets, layer=name, on_progress=_part(on_progress, done, len(layers)), **params).maps
+        method.function(traced, targets, layer=name, on_progress=part_of(on_progress, done, len(layers)), **params).maps
         for done, name in enumerate(layers)
     ]
     return Attribution(_to_unit(torch.stack([_to_unit(each) for each in maps]).mean(0)))
-
-
-def _part(on_progress: Progress | None, done: int, count: int) -> Progress | None:
-    """Turn the progress of one layer of several into that of all."""
-    return on_progress and (lambda fraction, partial: on_progress((done + fraction) / count, None))
 
 
 def _to_unit(maps: torch.Tensor) -> torch.Tensor:

@@ -118,15 +118,18 @@ def _build(
     on_progress: DownloadProgress | None,
 ) -> tuple[str, nn.Module, str, _Known | None]:
     """Return name, network (the project's own), weights label, and what is known of its preprocessing and classes."""
+    path: Path | None
+    described: ModelFile | None
     if isinstance(source, str) and is_model_file(source):
         file = read_model_file(source)
         if weights != "default":
             raise UserError(f"The weights of '{source}' lie beside it; leave them out, not {str(weights)!r}.")
-        if model_file_beside(file.weights) is None:
+        if not file.fits_weights():
             raise UserError(f"The weights '{file.weights}' are missing, or not those that '{source}' describes.")
-        return _build(file.architecture, file.weights, on_progress)
-    path = Path(weights) if weights is not None and _is_path(weights) else None
-    described = model_file_beside(path) if path is not None else None
+        source, path, described = file.architecture, file.weights, file
+    else:
+        path = Path(weights) if weights is not None and _is_path(weights) else None
+        described = model_file_beside(path) if path is not None else None
     if not isinstance(source, str) or ":" in source:
         name, network = own_network(source)
         if path is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -226,8 +227,6 @@ def _stopping(seconds: float | None) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Callable[[float, str], None]]:
     """A bar on a terminal; elsewhere a line a minute, so that a log tells how far a run is."""
-    import sys
-
     said = time.monotonic()
     with progress("Training", quiet=quiet) as bar:
 

@@ -22,3 +22,8 @@ class Attribution:
 
     maps: Tensor
     details: object | None = None
+
+
+def part_of(on_progress: Progress | None, done: int, count: int) -> Progress | None:
+    """Turn the progress of one part of several into that of all; maps of a part are not passed on."""
+    return on_progress and (lambda fraction, partial: on_progress((done + fraction) / count, None))

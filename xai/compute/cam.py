@@ -96,7 +96,7 @@ def _explain(
     augment_smooth: bool,
     eigen_smooth: bool,
 ) -> Attribution:
-    combine = _principal_component if eigen_smooth else _weighted_sum
+    combine = principal_component if eigen_smooth else weighted_sum
     passes = _augmented(trace, layer) if augment_smooth else [(trace, False)]
     count = 2 * len(SMOOTHING_FACTORS) if augment_smooth else 1
     total = torch.zeros(())
@@ -106,7 +106,11 @@ def _explain(
         total = total + (cells.flip(-1) if mirrored else cells)
         if on_progress:
             on_progress(done / count, None)
-    cells = total / count
+    return cells_to_attribution(trace, total / count)
+
+
+def cells_to_attribution(trace: Trace, cells: Tensor) -> Attribution:
+    """Enlarge cells (K, h', w') to the working pixels."""
     maps = enlarge(cells, (trace.pixels.shape[2], trace.pixels.shape[3]))  # (K, h', w') -> (K, h, w)
     return Attribution(maps.float().cpu(), CamDetails(cells.float().cpu()))
 
@@ -135,14 +139,14 @@ def _cells(
         yield combine(weigh(gradient), activation)
 
 
-def _weighted_sum(weights: Tensor, activation: Tensor) -> Tensor:
+def weighted_sum(weights: Tensor, activation: Tensor) -> Tensor:
     """Sum weights (k, C, h or 1, w or 1) times activation (1 or k, C, h, w) over channels: (k, h, w)."""
     if weights.shape[2:] == (1, 1) and len(activation) == 1:
         return torch.einsum("kc,chw->khw", weights[:, :, 0, 0], activation[0])
     return (weights * activation).sum(1)
 
 
-def _principal_component(weights: Tensor, activation: Tensor) -> Tensor:
+def principal_component(weights: Tensor, activation: Tensor) -> Tensor:
     """Project weighted activations (k, C, h, w), centred over places, on their first principal component: (k, h, w)."""
     weighted = weights * activation
     places = weighted.flatten(2).transpose(1, 2)  # (k, C, h, w) -> (k, h*w, C)

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.compute.attribution import Attribution, Progress
-from xai.compute.cam import _weighted_sum, enlarge
-from xai.compute.cam_variants import cells_to_attribution
+from xai.compute.cam import cells_to_attribution, enlarge, weighted_sum
 from xai.compute.replace import Replay
 from xai.compute.trace import Trace
 
@@ -94,8 +93,8 @@ def _try_channels(
 
 
 def _weigh(trace: Trace, layer: str, weights: Tensor, relu: bool) -> Attribution:
-    cells = _weighted_sum(weights[:, :, None, None], trace.activation(layer))  # (K, C) -> (K, h', w')
-    return cells_to_attribution(trace, cells, relu)
+    cells = weighted_sum(weights[:, :, None, None], trace.activation(layer))  # (K, C) -> (K, h', w')
+    return cells_to_attribution(trace, cells.relu() if relu else cells)
 
 
 def _masked_scores(trace: Trace, pixels: Tensor, activation: Tensor) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xai.compute.attribution import Attribution, Progress
-from xai.compute.cam import CamDetails, _principal_component, _weighted_sum, enlarge
+from xai.compute.cam import cells_to_attribution, principal_component, weighted_sum
 from xai.compute.trace import Trace
 
 
@@ -91,15 +91,8 @@ def eigen_cam(
     Source: Muhammad and Yeasin 2020, arXiv 2008.00299.
     """
     activation = trace.activation(layer)  # (1 or N, C, h', w')
-    cells = _principal_component(activation.new_ones(()), activation)  # (1 or N, h', w')
+    cells = principal_component(activation.new_ones(()), activation)  # (1 or N, h', w')
     return _finish(trace, cells.repeat(len(targets) // len(cells), 1, 1), relu, on_progress)
-
-
-def cells_to_attribution(trace: Trace, cells: Tensor, relu: bool) -> Attribution:
-    """Enlarge cells (K, h', w') to the working pixels, negative ones dropped where asked."""
-    cells = cells.relu() if relu else cells
-    maps = enlarge(cells, (trace.pixels.shape[2], trace.pixels.shape[3]))  # (K, h', w') -> (K, h, w)
-    return Attribution(maps.float().cpu(), CamDetails(cells.float().cpu()))
 
 
 Combine = Callable[[Tensor, Tensor], Tensor]  # gradient (k, C, h', w'), activation (1 or k, C, h', w') -> (k, h', w')
@@ -114,7 +107,7 @@ def _from_gradients(
 
 
 def _finish(trace: Trace, cells: Tensor, relu: bool, on_progress: Progress | None) -> Attribution:
-    attribution = cells_to_attribution(trace, cells, relu)
+    attribution = cells_to_attribution(trace, cells.relu() if relu else cells)
     if on_progress:
         on_progress(1.0, None)
     return attribution
@@ -124,13 +117,13 @@ def _plus_plus(gradient: Tensor, activation: Tensor) -> Tensor:
     denominator = 2 + activation.sum((2, 3), keepdim=True) * gradient  # of alpha, both sides divided by g^2
     denominator = torch.where(denominator == 0, 1.0, denominator)
     weights = (gradient.relu() / denominator).sum((2, 3), keepdim=True)  # (k, C, h', w') -> (k, C, 1, 1)
-    return _weighted_sum(weights, activation)
+    return weighted_sum(weights, activation)
 
 
 def _x_grad(gradient: Tensor, activation: Tensor) -> Tensor:
     total = activation.sum((2, 3), keepdim=True)  # (1 or k, C, 1, 1)
     share = torch.where(total == 0, 0.0, activation / total)
-    return _weighted_sum((gradient * share).sum((2, 3), keepdim=True), activation)
+    return weighted_sum((gradient * share).sum((2, 3), keepdim=True), activation)
 
 
 def _layer(gradient: Tensor, activation: Tensor) -> Tensor:

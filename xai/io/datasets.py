@@ -41,10 +41,6 @@ class Split:
     files: tuple[Path, ...]
     labels: tuple[int, ...]
 
-    def only(self, kept: Sequence[int]) -> Split:
-        """Return the files at these places."""
-        return Split(tuple(self.files[i] for i in kept), tuple(self.labels[i] for i in kept))
-
 
 @dataclass(frozen=True)
 class LabelledPictures:

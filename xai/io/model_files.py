@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class ModelFile:
     sha256: str
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def fits_weights(self) -> bool:
+        """Whether the weights are there and are those that this was written for."""
+        return self.weights.is_file() and hashlib.sha256(self.weights.read_bytes()).hexdigest() == self.sha256
+
 
 def is_model_file(source: str) -> bool:
     """Whether a text names a model file or a folder that holds one, rather than a network."""
@@ -49,10 +53,10 @@ def is_model_file(source: str) -> bool:
 def model_file_beside(weights: Path) -> ModelFile | None:
     """Return the description that lies beside a weights file and was written for it, or None."""
     path = weights.with_name(MODEL_FILE)
-    if not path.is_file() or not weights.is_file():
+    if not path.is_file():
         return None
-    file = read_model_file(path)
-    return file if file.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest() else None
+    file = replace(read_model_file(path), weights=weights)
+    return file if file.fits_weights() else None
 
 
 def write_model_file(

@@ -32,7 +32,6 @@ class PictureStore:
 
     Attributes:
         labels: int64 (N,).
-        kept: places in the given split of the files that could be read, in order.
         skipped: (file, reason) of those that could not.
     """
 
@@ -54,7 +53,7 @@ class PictureStore:
         """
         self._shape = shape
         self._pictures: list[np.ndarray | None] = []
-        self.kept: list[int] = []
+        kept: list[int] = []
         self.skipped: list[tuple[Path, str]] = []
         held = 0.0
         for place, found in _read_all(split.files, shape, on_progress):
@@ -63,9 +62,9 @@ class PictureStore:
                 continue
             held += found.nbytes
             self._pictures.append(found if held <= memory else None)
-            self.kept.append(place)
-        self._files = [split.files[place] for place in self.kept]
-        self.labels = torch.tensor([split.labels[place] for place in self.kept], dtype=torch.int64)
+            kept.append(place)
+        self._files = [split.files[place] for place in kept]
+        self.labels = torch.tensor([split.labels[place] for place in kept], dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self._files)

@@ -40,15 +40,6 @@ def save_checkpoint(
     write_atomic(path, safetensors.torch.save(flat, metadata={"state": json.dumps(state)}))
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """Read the JSON part of a checkpoint.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    return _open(path)[1]
-
-
 def load_checkpoint(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put a saved state into modules and optimizer made in the same way, and return the JSON part.
 

@@ -18,6 +18,7 @@ from xai.io.models import MODELS
 from xai.load import find_device, load_model
 from xai.model import Model
 from xai.training.batches import PictureStore, Progress, as_evaluated, shrunken
+from xai.training.checkpoint import CHECKPOINT
 from xai.training.distributed import Processes
 from xai.training.evaluation import Evaluation, evaluate
 from xai.training.network import trainable_network
@@ -130,7 +131,7 @@ def resume(
     make = _Maker(plan, found, folder, Processes(), find_device(device), memory, on_progress)
     network = trainable_network(plan.model, len(found.class_names), weights=plan.weights, freeze=plan.recipe.freeze)
     trainer = make.trainer(network)
-    if (folder / "checkpoint.safetensors").exists():  # else it was stopped before the first one: from the beginning
+    if (folder / CHECKPOINT).exists():  # else it was stopped before the first one: from the beginning
         trainer.load()
     return make.go(trainer, stop)
 

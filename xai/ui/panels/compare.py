@@ -8,7 +8,7 @@ import streamlit as st
 
 from xai import Explanation
 from xai.comparison import agreement, coincidences, draw_comparison, quick_methods
-from xai.compute.attribution import Progress
+from xai.compute.attribution import Progress, part_of
 from xai.errors import UserError
 from xai.figures import style
 from xai.figures.interactive import agreement_heatmap
@@ -82,7 +82,7 @@ def _explain_all(choice: pickers.Choice, keys: list[str]) -> list[Explanation]:
 
     def make(report: Progress) -> object:
         for done, key in enumerate(waiting):
-            part = _part(report, done, len(waiting))
+            part = part_of(report, done, len(waiting))
             caching.explanation(traced, key, on_progress=part, **asked[key])
         return True
 
@@ -100,10 +100,6 @@ def _explain_all(choice: pickers.Choice, keys: list[str]) -> list[Explanation]:
         except UserError as error:
             st.error(str(error), icon=":material/error:")
     return made
-
-
-def _part(report: Progress, done: int, count: int) -> Progress:
-    return lambda fraction, _: report((done + fraction) / count, None)
 
 
 def _asked(choice: pickers.Choice, key: str) -> dict[str, Any]:
