@@ -74,6 +74,20 @@ def test_names_that_would_be_equal_stay_whole(tmp_path: Path) -> None:
     assert find_labelled(tmp_path).class_names == ("crane, bird", "crane, machine", "cab")
 
 
+def test_some_classes_can_be_kept_by_folder_or_by_name(tmp_path: Path) -> None:
+    folder_of(tmp_path / "train", {"n1": 3, "n2": 2, "n3": 2})
+    folder_of(tmp_path / "val", {"n1": 1, "n2": 2, "n3": 3})
+    (tmp_path / "classes.csv").write_text("wnid,name\nn1,cab\nn2,dog\nn3,eel\n")
+    found = find_labelled(tmp_path, classes=["Eel", "n1"])
+    assert found.class_names == ("cab", "eel")
+    assert [file.parent.name for file in found.train.files] == ["n1"] * 3 + ["n3"] * 2
+    assert found.train.labels == (0, 0, 0, 1, 1) and found.validation.labels == (0, 1, 1, 1)
+    assert {file.parent.name for file in found.validation.files} == {"n1", "n3"}
+    assert found.digest != find_labelled(tmp_path).digest
+    with pytest.raises(UserError, match=r"'owl'.*cab, dog, eel"):
+        find_labelled(tmp_path, classes=["cab", "owl"])
+
+
 @pytest.mark.parametrize(
     ("counts", "sentence"),
     [({}, "needs at least two class folders"), ({"cat": 3}, "it has 1"), ({"cat": 3, "dog": 1}, "'dog' has only one")],

@@ -30,8 +30,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NAME = PROJECT["project"]["name"]
 CORE = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
 EXTRAS = {
-    extra: [Requirement(line) for line in lines]
-    for extra, lines in PROJECT["project"]["optional-dependencies"].items()
+    extra: [Requirement(line) for line in lines] for extra, lines in PROJECT["project"]["optional-dependencies"].items()
 }
 BUILD = [Requirement(line) for line in PROJECT["build-system"]["requires"]]
 DIRECT = [r for r in itertools.chain(CORE, *EXTRAS.values(), BUILD) if r.name != NAME]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,13 @@ class Small(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.conv2(F.relu(self.bn1(self.conv1(x)))))
         return self.fc(self.drop(x.mean((2, 3))))
+
+
+class Two(Small):
+    """The same for two classes."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
 
 
 class Plain(nn.Module):
@@ -309,9 +317,25 @@ def test_a_network_learns_and_its_run_tells_everything(pictures: Path, tmp_path:
         assert [Path(row["file"]).name for row in csv.DictReader(file)] == ["broken.jpg"]
     for name in ("curves.png", "confusion.png"):
         assert PIL.Image.open(tmp_path / "run" / name).size[0] > 300
-    model, again, _ = measure(str(tmp_path / "run"), pictures)
+    found = measure(str(tmp_path / "run"), pictures)
+    model, again = found.model, found.evaluation
     assert model.class_names == ("blue", "green", "red") and model.fmt == FMT
     assert np.array_equal(again.confusion, measured.confusion)
+
+
+def test_a_network_that_knows_some_classes_is_measured_on_those(pictures: Path, tmp_path: Path) -> None:
+    kept = ("green", "red")
+    run = tmp_path / "run"
+    parts = iter([True])
+    recipe = replace(QUICK, epochs=1)
+    start(pictures, "test_training:Two", run, recipe, classes=kept, threads=1, stop=lambda: next(parts, False))
+    outcome = resume(run)
+    assert outcome.evaluation is not None and outcome.evaluation.pictures == 4
+    found = measure(str(run), pictures)
+    assert found.model.class_names == kept and found.unknown == ("blue",)
+    assert np.array_equal(found.evaluation.confusion, outcome.evaluation.confusion)
+    with pytest.raises(UserError, match="blue"):
+        measure(str(run), pictures, classes=["blue", "red"])
 
 
 def test_a_run_stopped_anywhere_ends_in_the_same_weights(pictures: Path, tmp_path: Path) -> None:
@@ -411,6 +435,10 @@ def test_command_line_trains_measures_and_refuses(
     for arguments, sentence in (
         (["--data", str(pictures)], "Give one of --output"),
         (["--output", "new", "--model", "resnet18"], "--data is missing"),
+        (
+            ["--output", "new", "--data", str(pictures), "--model", "resnet18", "--classes", "none.txt"],
+            "cannot be read",
+        ),
         (["--output", "new", "--data", str(pictures)], "--model is missing"),
         (["--output", "new", "--data", str(pictures), "--model", "resnet19"], "did you mean 'resnet18'"),
         (["--output", "new", "--data", "nowhere", "--model", "resnet18"], "Unknown folder or data set 'nowhere'"),

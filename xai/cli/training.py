@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xai.cli.network import read_class_names
 from xai.cli.options import Json, Quiet
 from xai.cli.text import print_json, progress, say
 from xai.errors import UserError
@@ -104,6 +105,9 @@ def train(
     time_budget: Annotated[
         str | None, _option(_RUN, "--time-budget", metavar="TIME", help="Stop and save after 90s, 45m or 2h.")
     ] = None,
+    classes: Annotated[
+        Path | None, _option(_RUN, "--classes", metavar="FILE", help="Keep only the classes on its lines.")
+    ] = None,
     validation_share: Annotated[
         float, _option(_RUN, "--validation-share", metavar="SHARE", help="Held out where the folder has no val/.")
     ] = 0.1,
@@ -123,7 +127,8 @@ def train(
     if len(ways) != 1:
         raise UserError("Give one of --output RUN (new), --resume RUN (go on) or --evaluate MODEL (only measure).")
     if evaluate is not None:
-        _evaluate(evaluate, _data(data, quiet), device, validation_share, memory, json=json, quiet=quiet)
+        held = {"validation_share": validation_share, "memory": memory * 1e9, "device": device}
+        _evaluate(evaluate, _data(data, quiet), classes=read_class_names(classes), **held, json=json, quiet=quiet)
         return
     seconds = parse_time(time_budget) if time_budget else None
 
@@ -144,6 +149,7 @@ def train(
                 _recipe(recipe, model, weights, teacher),
                 weights=None if weights == "none" else weights,
                 teacher=_split_teacher(teacher),
+                classes=read_class_names(classes),
                 validation_share=validation_share,
                 measured=measured,
                 half=half,
@@ -260,19 +266,21 @@ def _measures(measured: Any) -> str:
     return f"top-1 {measured.top1:.2%}, top-5 {measured.top5:.2%} on {measured.pictures:,} validation pictures"
 
 
-def _evaluate(source: str, data: Path, device: str, share: float, memory: float, *, json: bool, quiet: bool) -> None:
+def _evaluate(source: str, data: Path, *, json: bool, quiet: bool, **options: Any) -> None:
     from xai.training.report import summarise
     from xai.training.session import measure
 
     with progress("Measuring", quiet=quiet) as tell:
-        model, measured, skipped = measure(
-            source, data, device=device, validation_share=share, memory=memory * 1e9, on_progress=tell
-        )
+        found = measure(source, data, **options, on_progress=tell)
+    model, measured = found.model, found.evaluation
     if json:
-        print_json({"model": model.title, "skipped": skipped, **summarise(measured, model.class_names)})
+        told = {"model": model.title, "skipped": found.skipped, "unknown": found.unknown}
+        print_json({**told, **summarise(measured, model.class_names)})
         return
     print(f"{model.title}: {_measures(measured)}")
     for true, said, count in measured.confused():
         print(f"  {count:4} x {model.class_names[true]} taken for {model.class_names[said]}")
-    if skipped:
-        say(f"{skipped} picture(s) could not be read and were left out.")
+    if found.unknown:
+        say(f"{len(found.unknown)} class(es) of the folder are unknown to it and were left out.")
+    if found.skipped:
+        say(f"{found.skipped} picture(s) could not be read and were left out.")

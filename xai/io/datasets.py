@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from xai.errors import UserError
+from xai.errors import UserError, one_of
 from xai.io.files import PICTURE_SUFFIXES, quoted
 
 TRAINING_FOLDERS = ("train", "training")
@@ -60,7 +60,9 @@ class LabelledPictures:
     digest: str
 
 
-def find_labelled(folder: Path, *, validation_share: float = 0.1, seed: int = 0) -> LabelledPictures:
+def find_labelled(
+    folder: Path, *, classes: Collection[str] | None = None, validation_share: float = 0.1, seed: int = 0
+) -> LabelledPictures:
     """List the labelled pictures of a folder.
 
     One folder per class (`DIR/CLASS/*`), or a split that somebody made (`DIR/train/CLASS/*` and `DIR/val/CLASS/*`, as
@@ -70,11 +72,13 @@ def find_labelled(folder: Path, *, validation_share: float = 0.1, seed: int = 0)
 
     Args:
         folder: where the pictures lie.
+        classes: the ones to keep, by folder or by name; default: all.
         validation_share: held out of every class where no split is there, in (0, 1); at least one picture of each.
         seed: of the choice.
 
     Raises:
-        UserError: there is no such folder, fewer than two classes, or a class has too few pictures.
+        UserError: there is no such folder, fewer than two classes, one that is not there, or a class has too few
+            pictures.
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder {quoted(folder)} with pictures, one folder per class.")
@@ -84,6 +88,9 @@ def find_labelled(folder: Path, *, validation_share: float = 0.1, seed: int = 0)
     val_folder = _first_folder(folder, VALIDATION_FOLDERS) if train_folder else None
     by_class = _pictures_by_class(train_folder or folder)
     folders = sorted(by_class)
+    names = _class_names(folder, folders)
+    if classes is not None:
+        folders, names = _chosen(folders, names, classes)
     if len(folders) < 2:
         raise UserError(
             f"The folder {quoted(train_folder or folder)} needs at least two class folders with pictures "
@@ -91,11 +98,24 @@ def find_labelled(folder: Path, *, validation_share: float = 0.1, seed: int = 0)
         )
     if val_folder is not None:
         train = _collect(folders, by_class)
-        validation = _collect(folders, _given_validation(val_folder, folders))
+        validation = _collect(folders, _given_validation(val_folder, sorted(by_class)))
     else:
         train, validation = _hold_out(folders, by_class, validation_share, seed)
-    names = tuple(_class_names(folder, folders))
-    return LabelledPictures(folder.resolve().name, names, train, validation, _digest(folder, train, validation))
+    return LabelledPictures(folder.resolve().name, tuple(names), train, validation, _digest(folder, train, validation))
+
+
+def _chosen(folders: Sequence[str], names: Sequence[str], classes: Collection[str]) -> tuple[list[str], list[str]]:
+    """Keep some folders and their names, in the order of the folders."""
+    wanted = {name.strip().lower() for name in classes}
+    kept = [
+        (folder, name)
+        for folder, name in zip(folders, names, strict=True)
+        if folder.lower() in wanted or name.lower() in wanted
+    ]
+    unknown = wanted - {word.lower() for pair in kept for word in pair}
+    if unknown:
+        raise one_of("class", min(unknown), names)
+    return [folder for folder, _ in kept], [name for _, name in kept]
 
 
 def _first_folder(folder: Path, names: Sequence[str]) -> Path | None:

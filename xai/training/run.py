@@ -28,6 +28,7 @@ class Plan:
         model: name of the architecture.
         weights: what it started from; None for random weights.
         teacher: (model, weights) to learn from, or None.
+        classes: the ones that are kept, by folder or by name; None: all.
         validation_share: held out where the folder has no split of its own.
         digest: of the list of pictures, so that a changed folder is noticed.
         threads: of torch; sums in another order give other last digits.
@@ -40,6 +41,7 @@ class Plan:
     model: str
     weights: str | None
     teacher: tuple[str, str] | None
+    classes: tuple[str, ...] | None
     validation_share: float
     digest: str
     threads: int
@@ -64,8 +66,8 @@ class Plan:
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
             recipe = Recipe.from_json(said.pop("recipe"))
-            teacher = said.pop("teacher")
-            return cls(**said, recipe=recipe, teacher=tuple(teacher) if teacher else None)
+            teacher, classes = (tuple(said.pop(name) or ()) or None for name in ("teacher", "classes"))
+            return cls(**said, recipe=recipe, teacher=teacher, classes=classes)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{quoted(path)} is damaged: {error}.") from error
 

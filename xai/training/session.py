@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,23 @@ class Outcome:
     skipped: int
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """How good a trained classifier is on pictures.
+
+    Attributes:
+        model: the classifier.
+        evaluation: over its own classes.
+        skipped: number of pictures that could not be read.
+        unknown: classes of the folder that the model does not know, left out.
+    """
+
+    model: Model
+    evaluation: Evaluation
+    skipped: int
+    unknown: tuple[str, ...]
+
+
 def start(
     data: Path,
     model: str,
@@ -54,6 +71,7 @@ def start(
     *,
     weights: str | None = None,
     teacher: tuple[str, str] | None = None,
+    classes: Sequence[str] | None = None,
     validation_share: float = 0.1,
     measured: int = 2000,
     half: bool = False,
@@ -72,6 +90,7 @@ def start(
         recipe: how to train.
         weights: None for random ones, or what to start from; see `trainable_network`.
         teacher: (model, weights) to learn from, with `recipe.distill` above 0.
+        classes: the ones to keep, by folder or by name; default: all.
         validation_share: held out of each class where the folder has no validation part.
         measured: validation pictures measured after each epoch; the end measures all.
         half: keep the final weights in 16 bits.
@@ -84,12 +103,13 @@ def start(
     Raises:
         UserError: a name or value is wrong, the pictures cannot be used, or the folder holds a run.
     """
-    found = find_labelled(data, validation_share=validation_share, seed=recipe.seed)
+    found = find_labelled(data, classes=classes, validation_share=validation_share, seed=recipe.seed)
     plan = Plan(
         data=str(data.resolve()),
         model=model,
         weights=weights,
         teacher=teacher,
+        classes=tuple(classes) if classes else None,
         validation_share=validation_share,
         digest=found.digest,
         threads=threads or torch.get_num_threads(),
@@ -126,7 +146,9 @@ def resume(
         UserError: the folder holds no run, it is damaged, or the pictures have changed.
     """
     plan = Plan.read(folder)
-    found = find_labelled(Path(plan.data), validation_share=plan.validation_share, seed=plan.recipe.seed)
+    found = find_labelled(
+        Path(plan.data), classes=plan.classes, validation_share=plan.validation_share, seed=plan.recipe.seed
+    )
     check_same(plan, found)
     make = _Maker(plan, found, folder, Processes(), find_device(device), memory, on_progress)
     network = trainable_network(plan.model, len(found.class_names), weights=plan.weights, freeze=plan.recipe.freeze)
@@ -236,11 +258,12 @@ def measure(
     data: Path,
     *,
     weights: str | Path | None = "default",
+    classes: Sequence[str] | None = None,
     device: str = "auto",
     validation_share: float = 0.1,
     memory: float = 4e9,
     on_progress: Progress | None = None,
-) -> tuple[Model, Evaluation, int]:
+) -> Measurement:
     """Measure a trained classifier on the validation pictures of a folder.
 
     Args:
@@ -248,20 +271,23 @@ def measure(
         data, validation_share: see `find_labelled`; without a split of its own the folder is split with seed 0, as
             training does.
         weights: for a name in `MODELS`.
+        classes: the ones to measure, by folder or by name; default: those of the folder that the model knows.
         device, memory, on_progress: as for `start`.
 
-    Returns:
-        The model, its measures over its own classes, and how many pictures could not be read.
-
     Raises:
-        UserError: the model cannot be loaded, or lacks a class of the folder.
+        UserError: the model cannot be loaded, knows no class of the folder, or lacks one of `classes`.
     """
     model = load_model(source, weights=weights, device=device)
-    found = find_labelled(data, validation_share=validation_share)
+    found = find_labelled(data, classes=classes, validation_share=validation_share)
+    known = {name.lower() for name in model.class_names}
+    unknown = tuple(name for name in found.class_names if name.lower() not in known)
+    if classes is None and 0 < len(unknown) < len(found.class_names) - 1:
+        kept = [name for name in found.class_names if name.lower() in known]
+        found = find_labelled(data, classes=kept, validation_share=validation_share)
     store = PictureStore(found.validation, as_evaluated(model.fmt), memory=memory, on_progress=on_progress)
     places = [model.find_class(name) for name in found.class_names]
     store.labels = torch.tensor([places[label] for label in store.labels.tolist()], dtype=torch.int64)
     measured = evaluate(
         model.network, store, model.fmt, model.device, classes=len(model.class_names), on_progress=on_progress
     )
-    return model, measured, len(store.skipped)
+    return Measurement(model, measured, len(store.skipped), unknown)
