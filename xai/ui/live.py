@@ -26,7 +26,7 @@ ADDRESS = "/api/view"
 TOKEN = "x-xai-view"  # a header: an address would be written to logs
 NUMBER = "n"  # parameter that numbers the questions of one browser, later ones higher
 LIFE = 3600.0  # seconds after the last use
-PER_SESSION = 8
+PER_SESSION = 3  # each holds a network and a picture
 LONGEST = 2000  # characters of a question
 
 Make = Callable[[Mapping[str, str]], Mapping[str, object]]

@@ -82,8 +82,9 @@ function makeDials(root, { prepare, show, tell, keep }) {
     const places = [dial.at + state.step, dial.at - state.step]
     if (state.took < AHEAD) places.splice(1, 0, dial.at + 2 * state.step)
     else places.pop()
-    for (const at of places.filter((place) => place >= 0 && place < dial.values.length)) {
-      state.ahead = request(questionAt(dial, at))
+    const inside = places.filter((at) => at >= 0 && at < dial.values.length)
+    for (const question of inside.map((at) => questionAt(dial, at))) {
+      state.ahead = request(question)
       await state.ahead.answer.catch(() => null)
       if (turn !== state.turn || !state.live) return
     }

@@ -29,7 +29,7 @@ def show_explanation(choice: pickers.Choice) -> None:
     drawing = sliders.pick_drawing(signed=method.is_signed(params))
     compared = _pick_compared(traced)
     picture = still(framed(choice.image, traced.ready.boxes[0]), "explanation")
-    asked = Asked(traced, method, tuple(params.items()), compared, drawing, picture)
+    asked = Asked(choice, method, tuple(params.items()), compared, drawing, picture)
     with pictures:
         _show(asked)
     downloads.offer(lambda: _result(choice, _explain(asked), drawing))

@@ -9,22 +9,29 @@ from xai.errors import UserError
 from xai.registry import Method
 from xai.ui import caching, sliders
 from xai.ui.components import Panel, Values, scene
+from xai.ui.pickers import Choice
 from xai.ui.pictures import Drawing, colour_scale, overlaid, stage
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What is set now and then, while layer and class move: of which trace, by which method, drawn how.
+    """What is set now and then, while layer and class move: about what, by which method, drawn how.
 
-    `picture` is the address of the picture itself, which stays.
+    `picture` is the address of the picture itself, which stays. The trace is looked up and not held: its cache is
+    bounded, and the offer to the browser that holds this is not counted there.
     """
 
-    traced: ImageTrace
+    choice: Choice
     method: Method
     params: tuple[tuple[str, Any], ...]
     compared: tuple[int, ...]
     drawing: Drawing
     picture: str
+
+    @property
+    def traced(self) -> ImageTrace:
+        """The trace of the picture, made again if it had to go."""
+        return self.choice.trace()
 
     @property
     def key(self) -> Hashable:

@@ -80,16 +80,17 @@ def _show_layer(choice: pickers.Choice, look: Look) -> None:
     dials = [sliders.layer_dial(choice.model)]
     if look.sort == "contribution":
         dials.append(sliders.class_dial(traced))
-    moving = Moving(dials, partial(_channels, traced, look, backdrop), (*_trace_key(traced), look))
+    moving = Moving(dials, partial(_channels, choice, look, backdrop), (*_trace_key(traced), look))
     channel = _current_channel(_maps(traced, look, moving.values))
-    shown = _channels(traced, look, backdrop, moving.values, channel)
+    shown = _channels(choice, look, backdrop, moving.values, channel)
     scrubber(shown, key="scrubber", on_move=_take_move, moving=moving)
 
 
 def _channels(
-    traced: ImageTrace, look: Look, backdrop: bytes | None, values: Values, channel: int | None = None
+    choice: pickers.Choice, look: Look, backdrop: bytes | None, values: Values, channel: int | None = None
 ) -> dict[str, object]:
     """Return the channels of the layer that dials stand on, on the best of them unless another is named."""
+    traced = choice.trace()  # looked up, not held: the offer to the browser is not counted in its bounded cache
     maps = _maps(traced, look, values)
     address, texts = sliders.dial_address(traced.model, values), sliders.dial_texts(traced, values)
     if look.sort != "contribution":
