@@ -130,7 +130,7 @@ def _answers(address: str) -> bool:
 
 def is_ready(address: str) -> bool:
     """Say whether the app has loaded its network."""
-    with urllib.request.urlopen(f"{address}/api/health", timeout=5) as answer:
+    with urllib.request.urlopen(f"{address}/api/health", timeout=60) as answer:
         return json.load(answer)["ready"]
 
 

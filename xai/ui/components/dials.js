@@ -25,7 +25,7 @@ function makeDials(root, { prepare, show, tell, keep }) {
       state.kept.set(question, known)
       return known
     }
-    const entry = { question, since: performance.now(), stop: new AbortController() }
+    const entry = { question, serial: state.serial, since: performance.now(), stop: new AbortController() }
     entry.answer = ask(question, entry.stop.signal).finally(() => (entry.done = performance.now()))
     entry.answer.catch(() => state.kept.get(question) === entry && state.kept.delete(question))
     state.kept.set(question, entry)
@@ -48,14 +48,15 @@ function makeDials(root, { prepare, show, tell, keep }) {
     while (state.live && state.wanted !== state.shown) {
       const { live, wanted } = state
       state.busy = request(wanted)
-      const { since } = state.busy
+      const { since, serial } = state.busy
       try {
         const ready = await state.busy.answer
         state.took = state.busy.done - since
         if (state.live?.token === live.token && state.wanted !== state.shown) paint(wanted, ready)
       } catch (error) {
-        const given = state.live?.token === live.token && state.wanted === wanted
-        if (given && error.name !== "AbortError") giveUp()
+        const current = state.live?.token === live.token && state.wanted === wanted
+        const overtaken = error.name === "AbortError" || serial < state.serial // asked before the last move: ask again
+        if (current && !overtaken) giveUp()
       }
     }
     state.busy = null
