@@ -10,7 +10,7 @@ from threading import Thread
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -62,6 +62,13 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok", **_READY})
 
 
+async def view(request: Request) -> Response:
+    """Answer a component that follows its slider without a run of the page."""
+    from xai.ui.live import respond
+
+    return await respond(request)
+
+
 def _warm_up() -> None:
     from xai.ui.caching import warm_up
 
@@ -72,6 +79,9 @@ def _warm_up() -> None:
 @asynccontextmanager
 async def lifespan(app: st.App) -> AsyncIterator[None]:
     """Load torch and the default network beside the running server, so that the first page opens at once."""
+    from xai.ui.live import serve
+
+    serve()
     Thread(target=_warm_up, name="warm-up", daemon=True).start()
     yield
 
@@ -79,7 +89,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
 app = st.App(
     FRAME,
     lifespan=lifespan,
-    routes=[Route("/api/health", health)],
+    routes=[Route("/api/health", health), Route("/api/view", view)],
     middleware=[Middleware(SecurityHeaders)],
 )
 

@@ -60,6 +60,18 @@ def numbers(text: str, kind: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), kind)
 
 
+def dial(at: AppTest, key: str, name: str) -> dict:
+    """A slider inside a component of ours."""
+    return next(each for each in component(at, key)["dials"] if each["name"] == name)
+
+
+def move(at: AppTest, **values: str | int) -> AppTest:
+    """What the sliders inside a component do to the session when somebody pauses, and the run that follows."""
+    for name, value in values.items():
+        at.session_state[name] = value
+    return at.run()
+
+
 def take_along(at: AppTest) -> AppTest:
     """Press the button behind which link, command and cell are."""
     return at.button(key=downloads.BUTTON).click().run()
@@ -109,11 +121,26 @@ def test_choices_stay_when_the_page_changes():
     at = AppTest.from_file(str(ROOT / "xai" / "ui" / "frame.py"), default_timeout=120).run()
     at.selectbox(key="image").select("coffee").run()
     at.switch_page(str(ROOT / "pages" / "attribution.py")).run()
-    at.select_slider(key="layer").set_value("layer2").run()
+    move(at, layer="layer2")
     at.switch_page(str(ROOT / "pages" / "feature_maps.py")).run()
     assert healthy(at)
-    assert at.select_slider(key="layer").value == "layer2"
+    assert component(at, "scrubber")["texts"]["layer"] == "layer2"
     assert at.selectbox(key="image").value == "coffee"
+
+
+def test_layer_stays_between_pages_with_and_without_a_widget_for_it():
+    at = AppTest.from_file(str(ROOT / "xai" / "ui" / "frame.py"), default_timeout=120).run()
+    at.switch_page(str(ROOT / "pages" / "attribution.py")).run()
+    move(at, layer="layer2")
+    at.switch_page(str(ROOT / "pages" / "concepts.py")).run()
+    assert at.select_slider(key="layer").value == "layer2"
+    at.select_slider(key="layer").set_value("layer3").run()
+    at.switch_page(str(ROOT / "pages" / "attribution.py")).run()
+    at.run()
+    assert healthy(at) and component(at, "explanation")["texts"]["layer"] == "layer3"
+    at.switch_page(str(ROOT / "pages" / "start.py")).run()
+    at.switch_page(str(ROOT / "pages" / "feature_maps.py")).run()
+    assert healthy(at) and component(at, "scrubber")["texts"]["layer"] == "layer3"
 
 
 # Attribution
@@ -124,8 +151,8 @@ def test_layer_class_and_drawing_change_the_picture(open_page):
     seen = {component(at, "explanation")["panels"][1]["src"]}
     for change in (
         lambda: at.toggle(key="relu").set_value(False),
-        lambda: at.select_slider(key="layer").set_value("layer3"),
-        lambda: at.slider(key="rank").set_value(5),
+        lambda: move(at, layer="layer3"),
+        lambda: move(at, target=285),
         lambda: at.slider(key="opacity").set_value(90),
         lambda: at.slider(key="hide").set_value(50),
         lambda: at.selectbox(key="diverging").select("PuOr_r"),
@@ -136,20 +163,29 @@ def test_layer_class_and_drawing_change_the_picture(open_page):
     assert len(seen) == 7
 
 
-def test_rank_search_and_likely_classes_say_the_same(open_page):
+def test_dial_search_and_likely_classes_say_the_same(open_page):
     at = open_page("attribution")
     assert at.session_state["target"] is None, "none chosen: the predicted class"
-    assert at.slider(key="rank").value == 1
+    ranks = dial(at, "explanation", "target")
+    assert ranks["at"] == 0 and not ranks["chosen"] and sorted(ranks["values"]) == list(range(1000))
     predicted = component(at, "explanation")["panels"][1]["caption"]
-    at.slider(key="rank").set_value(3).run()
-    third = at.session_state["target"]
-    assert third is not None and component(at, "explanation")["panels"][1]["caption"] != predicted
-    assert component(at, "explanation")["address"] == {"target": str(third)}
+    third = ranks["values"][2]
+    move(at, target=third)
+    assert component(at, "explanation")["panels"][1]["caption"] != predicted
+    assert component(at, "explanation")["address"] == {"layer": None, "target": str(third)}
+    assert component(at, "explanation")["texts"]["target"].endswith("· 3 of 1,000")
     at.selectbox(key="search").select(285).run()
     assert at.session_state["target"] == 285 and at.selectbox(key="search").value is None
     assert "Egyptian cat" in component(at, "explanation")["panels"][1]["caption"]
     at.button_group(key="likely").set_value(third).run()
-    assert at.session_state["target"] == third and at.slider(key="rank").value == 3
+    assert at.session_state["target"] == third and dial(at, "explanation", "target")["at"] == 2
+
+
+def test_a_class_that_nobody_chose_follows_the_picture(open_page):
+    at = move(open_page("attribution"), layer="layer3")
+    at.selectbox(key="image").select("coffee").run()
+    ranks = dial(at, "explanation", "target")
+    assert at.session_state["target"] is None and ranks["at"] == 0 and not ranks["chosen"]
 
 
 def test_compared_classes_share_one_scale(open_page):
@@ -176,7 +212,8 @@ def test_layer_and_sort_move_the_scrubber(open_page):
     first = component(at, "scrubber")
     assert first["count"] == 512
     assert numbers(first["order"], "<i4")[0] == first["index"] == at.session_state["channel"]
-    at.select_slider(key="layer").set_value("layer1").run()
+    at.session_state["channel"] = None  # as a move of the layer does
+    move(at, layer="layer1")
     second = component(at, "scrubber")
     assert second["count"] == 64 and second["tiles"] != first["tiles"]
     assert second["index"] == numbers(second["order"], "<i4")[0], "a new layer starts with its first channel"
@@ -257,14 +294,12 @@ def link_of(at: AppTest) -> dict[str, str]:
 def test_link_opens_the_same_view(page, open_page):
     at = open_page(page)
     if page == "attribution":
-        at.select_slider(key="layer").set_value("layer2").run()
+        move(at, layer="layer2")
         at.selectbox(key="search").select(134).run()
         at.selectbox(key="method").select("hires_cam").run()
         at.slider(key="opacity").set_value(35).run()
     elif page == "feature_maps":
-        at.select_slider(key="layer").set_value("layer3").run()
-        at.session_state["channel"] = 11
-        at.run()
+        move(at, layer="layer3", channel=11)
     else:
         at.select_slider(key="convolution").set_value("layer1.0.conv1").run()
     again = open_page(page, **link_of(at))

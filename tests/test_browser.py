@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -190,6 +191,79 @@ def test_sliders_change_the_picture_and_choices_stay(visit):
     settle(page)
     assert overlay_source(page) == before
     assert not seen.errors
+
+
+def test_moves_are_painted_before_the_page_hears_of_them_once(visit):
+    page, seen = visit("attribution?relu=false")
+    page.evaluate("""() => {
+      const roots = [...document.querySelectorAll("*")].map((each) => each.shadowRoot)
+      const root = roots.find((each) => each?.querySelector(".viewer"))
+      window.disagreed = []
+      new MutationObserver(() => requestAnimationFrame(() => {
+        const [stands, caption, alt] = [root.querySelectorAll("output")[1].textContent.split(" · ")[0],
+          root.querySelectorAll("figcaption")[1].textContent, root.querySelectorAll(".viewer img")[1].alt]
+        if (!caption.startsWith(stands) || !alt.includes(stands)) window.disagreed.push([stands, caption, alt])
+      })).observe(root, { subtree: true, childList: true, attributes: true, characterData: true })
+    }""")
+    classes = page.locator("#dial-target")
+    classes.focus()
+    sent, sources = seen.sent, {overlay_source(page)}
+    for rank in (2, 3, 4):
+        page.keyboard.press("ArrowRight")
+        expect(classes).to_have_attribute("aria-valuetext", re.compile(f"· {rank} of 1,000$"))
+        sources.add(overlay_source(page))
+    assert len(sources) == 4
+    expect(page).to_have_url(re.compile("target="))
+    page.wait_for_timeout(600)
+    settle(page)
+    assert 1 <= seen.sent - sent <= 3, "the page hears of a pause, not of each move"
+    assert page.evaluate("window.disagreed") == []
+    assert overlay_source(page) in sources
+    for key, rank in (("End", "1,000"), ("PageDown", "900"), ("Home", "1"), ("PageUp", "101"), ("ArrowLeft", "100")):
+        page.keyboard.press(key)
+        expect(classes).to_have_attribute("aria-valuetext", re.compile(f"· {rank} of 1,000$"))
+    assert not seen.errors
+
+
+@pytest.mark.parametrize("status", [404, None])
+def test_dials_go_by_runs_of_the_page_where_nobody_answers(status, visit):
+    page, seen = visit("attribution?relu=false")
+    page.route("**/api/view*", lambda route: route.fulfill(status=status) if status else route.abort())
+    before = overlay_source(page)
+    page.locator("#dial-target").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    expect(page.locator("#dial-target")).to_have_attribute("aria-valuetext", re.compile("· 4 of 1,000$"))
+    wait_for_other(page, before)
+    settle(page)
+    assert "target=" in page.url and all("Failed to load resource" in error for error in seen.errors)
+
+
+def test_a_question_without_an_answer_is_one_sentence_in_place_of_the_picture(visit):
+    page, _ = visit("attribution?relu=false")
+    said = {"problem": "There is nothing to explain here."}
+    page.route("**/api/view*", lambda route: route.fulfill(status=422, json=said))
+    page.locator("#dial-target").press("ArrowRight")
+    expect(page.get_by_role("alert").filter(has_text=said["problem"])).to_be_visible()
+    page.unroute("**/api/view*")
+    page.locator("#dial-target").press("ArrowRight")
+    expect(page.get_by_text(said["problem"])).to_have_count(0)
+    expect(page.locator(".viewer img").nth(1)).to_be_visible()
+
+
+def test_sliders_of_a_slow_method_go_by_runs(visit):
+    page, seen = visit("attribution?method=occlusion")
+    page.locator("#dial-target").press("ArrowRight")
+    expect(page.locator("#dial-target")).to_have_attribute("aria-valuetext", re.compile("· 2 of 1,000$"))
+    expect(page).to_have_url(re.compile("target="))
+    expect(page.get_by_role("button", name="Start Occlusion")).to_be_visible()
+    assert not seen.errors
+
+
+def test_nothing_is_answered_without_a_token(address):
+    with pytest.raises(urllib.error.HTTPError) as told:
+        urllib.request.urlopen(address + "/api/view?layer=layer1")
+    assert told.value.code == 404 and "default-src 'self'" in told.value.headers["Content-Security-Policy"]
 
 
 def test_search_finds_any_class(visit):

@@ -9,6 +9,7 @@ from xai import ImageTrace, predict
 from xai.figures.style import colormap_names
 from xai.model import Model
 from xai.ui import state
+from xai.ui.components import Dial, Values
 from xai.ui.pictures import Drawing
 
 
@@ -35,6 +36,53 @@ def slide_layer(
 ) -> None:
     """Show the layer slider, early layers on the left; `current_layer` has been asked before."""
     st.select_slider("Layer", list(names or model.layers()), key=key, bind="query-params", on_change=on_change)
+
+
+def layer_dial(model: Model) -> Dial:
+    """Return the layer slider for a component, early layers on the left."""
+    names, layer = tuple(model.layers()), current_layer(model)
+    st.session_state["layer"] = layer  # there is no widget of that name on this page: keep what another page's said
+    return Dial("layer", "Layer", names, names.index(layer), layer != model.default_layer)
+
+
+def class_dial(traced: ImageTrace) -> Dial:
+    """Return the slider over classes for a component, the most likely on the left."""
+    order, target = ranked_classes(traced), current_class(traced)
+    return Dial("target", "Class by rank", tuple(order), order.index(target), st.session_state["target"] is not None)
+
+
+def take_dials(values: Values) -> None:
+    """Take the values of these dials into the session; what nobody chose goes on following the picture."""
+    for name in ("layer", "target"):
+        if name in values:
+            st.session_state[name] = values[name]
+
+
+def layer_at(model: Model, values: Values) -> str:
+    """Return the layer that dials with these values stand on."""
+    return values.get("layer", model.default_layer)
+
+
+def class_at(traced: ImageTrace, values: Values) -> int:
+    """Return the class that dials with these values stand on."""
+    return values.get("target", int(traced.scores[0].argmax()))
+
+
+def dial_texts(traced: ImageTrace, values: Values) -> dict[str, str]:
+    """Say in words where dials with these values stand."""
+    target = class_at(traced, values)
+    order = ranked_classes(traced)
+    where = f"{order.index(target) + 1:,} of {len(order):,}"
+    return {"layer": layer_at(traced.model, values), "target": f"{traced.model.class_label(target)} · {where}"}
+
+
+def dial_address(model: Model, values: Values) -> dict[str, str | None]:
+    """Return the parameters of the address that say where dials with these values stand; none for a default."""
+    layer, target = layer_at(model, values), values.get("target")
+    return {
+        "layer": None if layer == model.default_layer else layer,
+        "target": None if target is None else str(target),
+    }
 
 
 def describe_layer(model: Model, name: str) -> str:

@@ -1,6 +1,21 @@
-"""The app's two browser components: a channel scrubber and a picture viewer that reads values."""
+"""The app's two browser components: a channel scrubber and a picture viewer that reads values; both can have dials."""
 
-from xai.ui.components.scrubber import Sprite, scrubber
-from xai.ui.components.viewer import Panel, Scale, Stage, viewer
+from xai.ui.components.dials import Dial, Moving, Values
+from xai.ui.components.scrubber import Sprite, channels, scrubber
+from xai.ui.components.viewer import Panel, Scale, Stage, moving_viewer, scene, still, viewer
 
-__all__ = ["Panel", "Scale", "Sprite", "Stage", "scrubber", "viewer"]
+__all__ = [
+    "Dial",
+    "Moving",
+    "Panel",
+    "Scale",
+    "Sprite",
+    "Stage",
+    "Values",
+    "channels",
+    "moving_viewer",
+    "scene",
+    "scrubber",
+    "still",
+    "viewer",
+]

@@ -10,12 +10,15 @@ from streamlit.components.v2.types import ComponentRenderer
 
 
 def register(name: str) -> ComponentRenderer:
-    """Register the component whose parts are NAME.html, NAME.css and NAME.js; nothing is built or fetched."""
-    html, css, js, shared = (
-        Path(__file__).with_name(file).read_text(encoding="utf-8")
-        for file in (f"{name}.html", f"{name}.css", f"{name}.js", "shared.js")
+    """Register the component whose parts are NAME.html, NAME.css and NAME.js; nothing is built or fetched.
+
+    Both components also get what they share: shared.js and the sliders of dials.js and dials.css.
+    """
+    html, css, js = (
+        "".join(Path(__file__).with_name(file).read_text(encoding="utf-8") for file in files)
+        for files in ((f"{name}.html",), ("dials.css", f"{name}.css"), ("shared.js", "dials.js", f"{name}.js"))
     )
-    return st.components.v2.component(f"xai_{name}", html=html, css=css, js=shared + js)
+    return st.components.v2.component(f"xai_{name}", html=html, css=css, js=js)
 
 
 def base64_text(data: bytes | np.ndarray) -> str:

@@ -169,24 +169,28 @@ function create(root) {
     range.value = view.position
   }
 
-  view.update = async (sent) => {
-    view.wanted = sent
-    const known = view.sent ?? {}
-    const levels = known.tiles === sent.tiles ? view.levels : await inflate(sent.tiles)
+  async function prepare(sent) {
+    const known = view.data ?? {}
+    const levels = !sent.tiles ? null : known.tiles === sent.tiles ? view.levels : await inflate(sent.tiles)
     const same = known.backdrop === sent.backdrop
     const backdrop = same ? view.backdrop : sent.backdrop && (await loadImage(sent.backdrop))
-    if (view.wanted !== sent) return // a newer call came in meanwhile
     const order = sent.order && new Int32Array(bytes(sent.order).buffer)
-    view.sent = sent
-    view.data = { ...sent, order, low: floats(sent.low), high: floats(sent.high), scores: floats(sent.scores) }
-    Object.assign(view, { levels, backdrop, drawn: null })
-    range.max = find(".direct").max = sent.count - 1
-    find(".label").textContent = sent.label
-    find(".note").textContent = sent.note
-    find(".scrubber").setAttribute("aria-label", sent.label)
+    const numbers = { low: floats(sent.low), high: floats(sent.high), scores: floats(sent.scores) }
+    return { data: { ...sent, ...numbers, order }, levels, backdrop }
+  }
+
+  function show({ data, levels, backdrop }, behind) {
+    const { problem = "" } = data
+    find(".problem").textContent = problem
+    find(".scrubber").hidden = !levels
+    if (!levels) return
+    Object.assign(view, { data, levels, backdrop, drawn: null })
+    range.max = find(".direct").max = data.count - 1
+    find(".label").textContent = data.label
+    find(".note").textContent = data.note
+    find(".scrubber").setAttribute("aria-label", data.label)
     chooseColours()
-    writeAddress({ ...sent.address, [sent.parameter]: sent.index })
-    if (!view.dragging) view.move(Math.max(0, positionOf(sent.index)))
+    if (!view.dragging && !behind) view.move(Math.max(0, positionOf(data.index)))
     draw()
   }
 
@@ -221,6 +225,18 @@ function create(root) {
   find(".next").onclick = turn(1)
   view.observer = new ResizeObserver(() => view.ask())
   view.observer.observe(find(".panes"))
+
+  view.send = () => {
+    // One message when somebody lets go: the channel, and with it where the dials stand.
+    clearTimeout(view.timer)
+    view.dials.say()
+    const index = channelAt(view.position)
+    const serial = view.dials.stamp()
+    writeAddress({ [view.data.parameter]: index })
+    view.timer = setTimeout(() => view.tell({ serial, values: view.dials.values(), index }), 60)
+  }
+  range.onchange = () => view.send()
+  view.dials = makeDials(root, { prepare, show, tell: (moved) => view.tell(moved), keep: 8 })
   return view
 }
 
@@ -231,21 +247,15 @@ export default function (component) {
     view = create(parentElement)
     instances.set(parentElement, view)
   }
-  view.send = () => {
-    clearTimeout(view.timer)
-    const { order } = view.data
-    const channel = order ? order[view.position] : view.position
-    writeAddress({ [view.data.parameter]: channel })
-    view.timer = setTimeout(() => setStateValue("index", channel), 60)
-  }
-  parentElement.querySelector(".position").onchange = view.send
-  view.update(data).catch((error) => {
+  view.tell = (moved) => setStateValue("moved", moved)
+  view.dials.update(data).catch((error) => {
     parentElement.querySelector(".where").textContent = error.message
   })
   return () => {
     clearTimeout(view.timer)
     cancelAnimationFrame(view.frame)
     view.observer.disconnect()
+    view.dials.stop()
     instances.delete(parentElement)
   }
 }

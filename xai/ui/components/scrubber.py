@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import streamlit as st
 
 from xai.ui.components.assets import base64_text, data_uri, register
+from xai.ui.components.dials import Moving, Values, moving_data, take_move
 
 _MOUNT = register("scrubber")
 
@@ -32,9 +32,32 @@ class Sprite:
 
 
 def scrubber(
-    sprite: Sprite,
+    shown: Mapping[str, object],
     *,
     key: str,
+    on_move: Callable[[Values, int | None], None],
+    moving: Moving | None = None,
+) -> None:
+    """Show the scrubber.
+
+    Args:
+        shown: the channels, as `channels` returns them.
+        key: Streamlit key of this scrubber.
+        on_move: called with the values of the dials, and with the channel if somebody let go of its slider or clicked
+            a tile.
+        moving: dials that bring other channels; None: there are none.
+    """
+
+    def moved() -> None:
+        on_move(*take_move(moving, key))
+
+    data = {**shown, **moving_data(moving, key)}
+    _MOUNT(key=key, data=data, default={"moved": None}, on_moved_change=moved)
+
+
+def channels(
+    sprite: Sprite,
+    *,
     label: str,
     note: str = "",
     channel: int,
@@ -49,16 +72,14 @@ def scrubber(
     noun: str = "channel",
     parameter: str = "channel",
     address: Mapping[str, str | None] | None = None,
-    on_move: Callable[[int], None] | None = None,
-) -> None:
-    """Show the scrubber.
+) -> dict[str, object]:
+    """Return, as JSON, channels to scrub through.
 
     Args:
         sprite: the channels.
-        key: Streamlit key of this scrubber.
         label: what is scrubbed through, said above the slider.
         note: a sentence or two below the channels.
-        channel: the channel to stand on; wins over the browser's own when it changes.
+        channel: the channel to stand on.
         table: uint8 (256, 3) colours of the levels; None where the tiles are in colour already.
         order: int (C,), channel numbers best first, or None for their own order.
         order_name: what the order follows ("mean").
@@ -70,9 +91,8 @@ def scrubber(
         noun: what one tile is ("channel", "filter").
         parameter: of the page's address that names the channel shown.
         address: what else the page's address says about it; None takes a parameter away.
-        on_move: called with the chosen channel when somebody lets go of the slider or clicks a tile.
     """
-    data = {
+    return {
         "tiles": base64_text(sprite.tiles),
         "tile": list(sprite.tile),
         "count": len(sprite.low),
@@ -92,13 +112,6 @@ def scrubber(
         "note": note,
         "noun": noun,
         "parameter": parameter,
-        "address": dict(address or {}),
+        "address": {**(address or {}), parameter: str(int(channel))},
         "index": int(channel),
     }
-
-    def moved() -> None:
-        index = (st.session_state.get(key) or {}).get("index")
-        if on_move is not None and isinstance(index, int) and 0 <= index < len(sprite.low):
-            on_move(index)
-
-    _MOUNT(key=key, data=data, default={"index": int(channel)}, on_index_change=moved)

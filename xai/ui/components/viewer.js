@@ -130,39 +130,65 @@ function create(root) {
     event.preventDefault()
   }
 
-  view.update = (data) => {
-    view.data = data
-    view.values = data.panels.map((panel) => (panel.values ? new Uint16Array(bytes(panel.values).buffer) : null))
+  async function prepare(data) {
+    // Decode what is not on the screen yet, so that pictures and words change in one frame.
+    const panels = data.panels ?? []
+    const images = panels.map(async ({ src, values }, i) => {
+      if (!values && imageOf(i)?.getAttribute("src") === src) return null // it stays
+      const image = new Image()
+      image.decoding = "sync"
+      image.src = src
+      await image.decode().catch(() => null)
+      return image
+    })
+    const values = panels.map((panel) => (panel.values ? new Uint16Array(bytes(panel.values).buffer) : null))
+    return { data: { ...data, panels }, images: await Promise.all(images), values }
+  }
+
+  const imageOf = (i) => find(".panels").children[i]?.querySelector("img")
+
+  function showPanel(panel, image, i) {
+    const old = imageOf(i)
+    const now = image && old.getAttribute("src") !== panel.src ? image : old
+    if (now !== old) old.replaceWith(now)
+    if (now.getAttribute("src") !== panel.src) now.src = panel.src
+    now.alt = panel.alt
+    ;[now.width, now.height] = view.data.size
+    now.closest("figure").querySelector("figcaption").textContent = panel.caption
+  }
+
+  function display({ data, images, values }) {
+    const { problem = "", panels } = data
+    find(".problem").textContent = problem
+    host.hidden = panels.length === 0
+    if (host.hidden) return
+    Object.assign(view, { data, values })
     const holder = find(".panels")
     holder.style.setProperty("--widest", `${data.widest}px`)
-    if (holder.children.length !== data.panels.length) {
-      holder.replaceChildren(...data.panels.map((_, i) => buildPanel(i)))
-    }
-    data.panels.forEach((panel, i) => {
-      const image = holder.children[i].querySelector("img")
-      if (image.getAttribute("src") !== panel.src) image.src = panel.src
-      image.alt = panel.alt
-      image.width = data.size[0]
-      image.height = data.size[1]
-      holder.children[i].querySelector("figcaption").textContent = panel.caption
-    })
+    if (holder.children.length !== panels.length) holder.replaceChildren(...panels.map((_, i) => buildPanel(i)))
+    panels.forEach((panel, i) => showPanel(panel, images[i], i))
     host.setAttribute("aria-label", data.label)
     find(".note").textContent = data.note
-    writeAddress(data.address)
     drawLegend()
     if (view.spot) show(view.spot)
     else clear()
   }
+
+  view.dials = makeDials(root, { prepare, show: display, tell: (moved) => view.tell(moved), keep: 24 })
   return view
 }
 
 export default function (component) {
-  const { data, parentElement } = component
+  const { data, parentElement, setStateValue } = component
   let view = instances.get(parentElement)
   if (!view) {
     view = create(parentElement)
     instances.set(parentElement, view)
   }
-  view.update(data)
-  return () => instances.delete(parentElement)
+  view.tell = (moved) => setStateValue("moved", moved)
+  view.dials.update(data)
+  return () => {
+    view.dials.stop()
+    instances.delete(parentElement)
+  }
 }

@@ -1,12 +1,14 @@
 """The picture viewer: pictures of one scene side by side, with the value under the pointer or the arrow keys."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from xai.ui.components.assets import base64_text, data_uri, media_url, register
+from xai.ui.components.dials import Moving, Values, moving_data, take_move
 
 LARGEST_GRID = 75  # values along the longer side; they travel at each move, beside a picture of about 30 kB
 _MOUNT = register("viewer")
@@ -14,9 +16,12 @@ _MOUNT = register("viewer")
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One picture: encoded JPEG or PNG, its words, and the values behind it (float (h, w), or None)."""
+    """One picture: encoded JPEG or PNG, its words, and the values behind it (float (h, w), or None).
 
-    picture: bytes
+    A picture that stays while others move is given by its address (`still`).
+    """
+
+    picture: bytes | str
     name: str
     caption: str
     alt: str
@@ -45,66 +50,95 @@ class Scale:
     unit: str = ""
 
 
-def viewer(
+def viewer(panels: Sequence[Panel], stage: Stage, *, key: str, **words: Any) -> None:
+    """Show panels that only a run of the page changes; arguments as `scene`, and Streamlit's key of this viewer."""
+    panels = [
+        panel if panel.values is not None else replace(panel, picture=still(panel.picture, key, number))
+        for number, panel in enumerate(panels)
+    ]
+    _MOUNT(key=key, data={**scene(panels, stage, **words), **moving_data(None, key)})
+
+
+def moving_viewer(shown: Mapping[str, object], moving: Moving, *, key: str, on_move: Callable[[Values], None]) -> None:
+    """Show a scene that follows its dials.
+
+    Args:
+        shown: what `moving.make` makes of the values that its dials stand on: a `scene`, with the texts for the dials.
+        moving: the dials.
+        key: Streamlit key of this viewer.
+        on_move: takes their values into the session once somebody pauses.
+    """
+
+    def moved() -> None:
+        on_move(take_move(moving, key)[0])
+
+    _MOUNT(key=key, data={**shown, **moving_data(moving, key)}, default={"moved": None}, on_moved_change=moved)
+
+
+def still(picture: bytes | str, key: str, number: int = 0) -> str:
+    """Return the address of a picture that stays while maps come and go, so that it is fetched once."""
+    return picture if isinstance(picture, str) else media_url(picture, _mime(picture), f"{key}-{number}")
+
+
+def scene(
     panels: Sequence[Panel],
     stage: Stage,
     *,
-    key: str,
     label: str,
     note: str = "",
     address: Mapping[str, str | None] | None = None,
     scale: Scale | None = None,
     widest: int = 640,
-) -> None:
-    """Show the panels beside each other; on a phone they stack.
+) -> dict[str, object]:
+    """Return, as JSON, panels beside each other; on a phone they stack.
 
     Args:
         panels: at least one; those with values share the colour scale.
         stage: where they lie on their source.
-        key: Streamlit key of this viewer.
         label: names the whole for screen readers.
         note: a sentence or two below the pictures.
         address: parameters of the page's address that say what is shown; None takes one away.
         scale: the colour bar, or None.
         widest: largest width of one picture on the screen, in pixels.
     """
-    sent = [_panel_data(panel, f"{key}-{number}") for number, panel in enumerate(panels)]
     grids = [_thinned(panel.values) for panel in panels if panel.values is not None]
-    _MOUNT(
-        key=key,
-        data={
-            "panels": sent,
-            "size": list(stage.size),
-            "view": list(stage.view),
-            "box": list(stage.box),
-            "grid": [grids[0].shape[1], grids[0].shape[0]] if grids else [1, 1],
-            "table": base64_text(scale.table) if scale else None,
-            "low": scale.low if scale else 0.0,
-            "high": scale.high if scale else 0.0,
-            "unit": scale.unit if scale else "",
-            "widest": widest,
-            "label": label,
-            "note": note,
-            "address": dict(address or {}),
-            "hint": "Point at a picture to read values; on the keyboard use the arrow keys, Home for the maximum."
-            if grids
-            else "Point at a picture to read its coordinates.",
-        },
-    )
+    return {
+        "panels": [_panel_data(panel) for panel in panels],
+        "size": list(stage.size),
+        "view": list(stage.view),
+        "box": list(stage.box),
+        "grid": [grids[0].shape[1], grids[0].shape[0]] if grids else [1, 1],
+        "table": base64_text(scale.table) if scale else None,
+        "low": scale.low if scale else 0.0,
+        "high": scale.high if scale else 0.0,
+        "unit": scale.unit if scale else "",
+        "widest": widest,
+        "label": label,
+        "note": note,
+        "address": dict(address or {}),
+        "hint": "Point at a picture to read values; on the keyboard use the arrow keys, Home for the maximum."
+        if grids
+        else "Point at a picture to read its coordinates.",
+    }
 
 
-def _panel_data(panel: Panel, place: str) -> dict[str, object]:
+def _mime(picture: bytes) -> str:
+    return "image/png" if picture.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def _panel_data(panel: Panel) -> dict[str, object]:
     """One panel as JSON; the values travel as 16-bit steps between their own lowest and highest."""
-    mime = "image/png" if panel.picture.startswith(b"\x89PNG") else "image/jpeg"
-    words: dict[str, object] = {"name": panel.name, "caption": panel.caption, "alt": panel.alt}
-    if panel.values is None:  # a picture that stays while maps come and go: fetched once
-        return {**words, "src": media_url(panel.picture, mime, place)}
+    picture = panel.picture
+    source = picture if isinstance(picture, str) else data_uri(picture, _mime(picture))
+    words: dict[str, object] = {"name": panel.name, "caption": panel.caption, "alt": panel.alt, "src": source}
+    if panel.values is None:
+        return words
     values = _thinned(panel.values)
     low, high = float(values.min()), float(values.max())
     steps = np.zeros(values.shape, "<u2")
     if high > low:
         steps = np.rint((values - low) * (65535 / (high - low))).astype("<u2")
-    return {**words, "src": data_uri(panel.picture, mime), "values": base64_text(steps), "low": low, "high": high}
+    return {**words, "values": base64_text(steps), "low": low, "high": high}
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The panel of the Attribution page: the maps of one class or several, live over methods, layers and classes."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,11 @@ from xai import Explanation, ImageTrace, predict
 from xai.compute.attribution import Progress
 from xai.errors import UserError
 from xai.figures import style
-from xai.model import Model
 from xai.registry import METHODS, Method, Param
 from xai.ui import caching, downloads, jobs, pickers, sliders, state
-from xai.ui.components import Panel, viewer
-from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
+from xai.ui.components import Dial, Moving, Values, moving_viewer, still
+from xai.ui.panels.attribution_scene import Asked, explain_at, scene_at
+from xai.ui.pictures import Drawing, framed, overlaid
 
 
 @st.fragment
@@ -27,74 +28,63 @@ def show_explanation(choice: pickers.Choice) -> None:
     pictures = st.container()
     drawing = sliders.pick_drawing(signed=method.is_signed(params))
     compared = _pick_compared(traced)
+    picture = still(framed(choice.image, traced.ready.boxes[0]), "explanation")
+    asked = Asked(choice, method, tuple(params.items()), compared, drawing, picture)
     with pictures:
-        _show(choice, method, params, compared, drawing)
-    downloads.offer(lambda: _result(choice, _explain(choice, method, params, compared), drawing))
+        _show(asked)
+    downloads.offer(lambda: _result(choice, _explain(asked), drawing))
 
 
 @st.fragment
-def _show(
-    choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...], drawing: Drawing
-) -> None:
-    """Show sliders and pictures. Two sliders and one component, no more: all is sent anew and drawn at each move."""
-    made = None
-    if method.speed == "live":
-        try:
-            made = _explain(choice, method, params, compared)
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
-    with st.container(horizontal=True, gap="medium"):
-        if method.needs_layer:
-            sliders.slide_layer(choice.model)
-        sliders.slide_class(choice.trace())
-    if method.speed == "slow":
-        made = _watch(choice, method, params, compared, drawing)
-    if made is not None:
-        _show_maps(choice.model, made, drawing)
+def _show(asked: Asked) -> None:
+    """Show dials and pictures: one component, which asks for pictures itself while somebody moves."""
+    quick = asked.method.speed == "live"
+    moving = Moving(_dials(asked), partial(explain_at, asked), asked.key if quick else None)
+    place = st.container()
+    made = None if quick else _watch(asked, moving.values)
+    with place:
+        shown = explain_at(asked, moving.values) if quick else scene_at(asked, moving.values, made)
+        moving_viewer(shown, moving, key="explanation", on_move=sliders.take_dials)
 
 
-def _watch(
-    choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...], drawing: Drawing
-) -> Explanation | None:
+def _dials(asked: Asked) -> list[Dial]:
+    classes = sliders.class_dial(asked.traced)
+    return [sliders.layer_dial(asked.traced.model), classes] if asked.method.needs_layer else [classes]
+
+
+def _watch(asked: Asked, values: Values) -> Explanation | None:
     """Return the explanation by a slow method if it is there; else offer it, or show how far it is."""
-    traced, asked = choice.trace(), _asked(choice, method, params, compared)
-    known = caching.known_explanation(traced, method.key, **asked)
+    traced, method, drawing = asked.traced, asked.method, asked.drawing
+    options = asked.options(values)
+    known = caching.known_explanation(traced, method.key, **options)
     if known is not None:
         return known
 
     def make(report: Progress) -> Explanation:
-        return caching.explanation(traced, method.key, on_progress=report, **asked)
+        return caching.explanation(traced, method.key, on_progress=report, **options)
 
     def preview(maps: np.ndarray) -> None:
-        signed = method.is_signed(params)
+        signed = method.is_signed(dict(asked.params))
         limit = style.value_limit(maps, signed=signed, within=method.within)
-        box = traced.ready.boxes[0]
-        shown = overlaid(choice.image, maps[0], box, drawing, limit=limit, signed=signed)
+        shown = overlaid(traced.images[0], maps[0], traced.ready.boxes[0], drawing, limit=limit, signed=signed)
         st.image(shown, width=480, caption="So far")
 
-    return jobs.watch(caching.explanation_key(traced, method.key, asked), method.label, make, preview)
+    return jobs.watch(caching.explanation_key(traced, method.key, options), method.label, make, preview)
 
 
-def _explain(choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...]) -> Explanation:
-    """Explain what the sliders stand on; what a slow method says must be there already.
+def _explain(asked: Asked) -> Explanation:
+    """Explain what the dials stand on; what a slow method says must be there already.
 
     Raises:
         UserError: the method cannot explain it, or it is a slow one that has not been started.
     """
-    asked = _asked(choice, method, params, compared)
+    method, values = asked.method, {dial.name: dial.values[dial.at] for dial in _dials(asked)}
     if method.speed == "live":
-        return caching.explanation(choice.trace(), method.key, **asked)
-    known = caching.known_explanation(choice.trace(), method.key, **asked)
+        return caching.explanation(asked.traced, method.key, **asked.options(values))
+    known = caching.known_explanation(asked.traced, method.key, **asked.options(values))
     if known is None:
         raise UserError(f"{method.label} has not been started for this view; its files are there once it is done.")
     return known
-
-
-def _asked(choice: pickers.Choice, method: Method, params: dict[str, Any], compared: tuple[int, ...]) -> dict[str, Any]:
-    """What the sliders stand on, as options of `xai.explain`."""
-    target = sliders.current_class(choice.trace())
-    targets = (target, *(index for index in compared if index != target))
-    return {"target": targets, "layer": sliders.current_layer(choice.model) if method.needs_layer else None, **params}
 
 
 def _pick_method(choice: pickers.Choice) -> Method:
@@ -150,35 +140,6 @@ def _pick_compared(traced: ImageTrace) -> tuple[int, ...]:
             bind="query-params",
         )
     )  # fmt: skip
-
-
-def _show_maps(model: Model, made: Explanation, drawing: Drawing) -> None:
-    """Show the picture and the map of each class, all maps on one colour scale."""
-    limit = made.limit
-    where = "" if not isinstance(made.layer, str) else f" at {sliders.describe_layer(model, made.layer)}"
-    panels = [Panel(framed(made.image, made.box), "picture", "Outlined: what the network sees", made.image.name)]
-    panels += [
-        Panel(
-            overlaid(made.image, values, made.box, drawing, limit=limit, signed=made.signed),
-            name,
-            title,
-            f"{made.method.label} for {name} at {made.layer}, laid over {made.image.name}",
-            values,
-        )
-        for name, title, values in zip(made.target_names, made.titles, made.map, strict=True)
-    ]
-    method, values = made.method, f"raw values {made.map.min():.3g} to {made.map.max():.3g}"
-    beyond = f" {1 - method.within:.1%} of the values lie beyond the scale." if method.within < 1 else ""
-    nothing = "" if made.map.any() else "The map is zero everywhere: nothing at this layer speaks for the class. "
-    viewer(
-        panels,
-        stage(made.image, made.box),
-        key="explanation",
-        label=f"{method.label} of {made.image.name}",
-        note=f"{nothing}{method.label}{where}, {values}.{beyond} {method.limits} ({method.paper}).",
-        address=sliders.class_address(),
-        scale=colour_scale(drawing, limit, signed=made.signed),
-    )
 
 
 def _result(choice: pickers.Choice, made: Explanation, drawing: Drawing) -> downloads.Result:

@@ -2,6 +2,8 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -11,7 +13,7 @@ from xai.compute.activations import RANKINGS
 from xai.figures import style
 from xai.inspection import FeatureMaps, feature_maps
 from xai.ui import caching, downloads, pickers, sliders
-from xai.ui.components import Sprite, scrubber
+from xai.ui.components import Moving, Sprite, Values, channels, scrubber
 from xai.ui.panels.feature_details import CHOICES, show_details
 from xai.ui.pictures import level_colours, pack_channels, working_jpeg
 
@@ -55,7 +57,7 @@ def show_channels(choice: pickers.Choice) -> None:
     _show_layer(choice, look)
     what = st.segmented_control("Look further at", CHOICES, wrap=True, key="below", bind="query-params")
     _show_details(choice, look, what)
-    downloads.offer(lambda: _result(choice, _maps(traced, look)))
+    downloads.offer(lambda: _result(choice, _maps(traced, look, _values(traced, look))))
 
 
 def _pick_colours() -> tuple[str, str, bool, bool, bool]:
@@ -72,39 +74,49 @@ def _pick_colours() -> tuple[str, str, bool, bool, bool]:
 
 @st.fragment(key=LAYER)
 def _show_layer(choice: pickers.Choice, look: Look) -> None:
-    """Show sliders and scrubber, no more: all is sent anew and drawn at each move."""
+    """Show dials and channels: one component, which asks for other layers itself while somebody moves."""
     traced = choice.trace()
-    maps = _maps(traced, look)
-    sliders.slide_layer(choice.model, on_change=_take_layer)
+    backdrop = working_jpeg(traced) if look.over else None
+    dials = [sliders.layer_dial(choice.model)]
     if look.sort == "contribution":
-        sliders.slide_class(traced)
-    _show_scrubber(traced, maps, look)
+        dials.append(sliders.class_dial(traced))
+    moving = Moving(dials, partial(_channels, choice, look, backdrop), (*_trace_key(traced), look))
+    channel = _current_channel(_maps(traced, look, moving.values))
+    shown = _channels(choice, look, backdrop, moving.values, channel)
+    scrubber(shown, key="scrubber", on_move=_take_move, moving=moving)
 
 
-def _show_scrubber(traced: ImageTrace, maps: FeatureMaps, look: Look) -> None:
-    scrubber(
+def _channels(
+    choice: pickers.Choice, look: Look, backdrop: bytes | None, values: Values, channel: int | None = None
+) -> dict[str, object]:
+    """Return the channels of the layer that dials stand on, on the best of them unless another is named."""
+    traced = choice.trace()  # looked up, not held: the offer to the browser is not counted in its bounded cache
+    maps = _maps(traced, look, values)
+    address, texts = sliders.dial_address(traced.model, values), sliders.dial_texts(traced, values)
+    if look.sort != "contribution":
+        del address["target"]
+    shown = channels(
         _sprite(maps, shared=look.shared),
-        key="scrubber",
         label=f"Channel of {sliders.describe_layer(traced.model, maps.layer.name)}",
         note=_summary(maps),
-        channel=_current_channel(maps),
+        channel=int(maps.order[0]) if channel is None else channel,
         table=level_colours(look.diverging if maps.signed else look.colormap, signed=maps.signed),
         order=None if maps.sort == "channel" else maps.order,
         order_name=maps.sort if maps.target_name is None else f"contribution to {maps.target_name}",
         scores=_scores(maps),
         page=96,
         smooth=look.smooth,
-        backdrop=working_jpeg(traced) if look.over else None,
-        address=sliders.class_address() if maps.sort == "contribution" else None,
-        on_move=_take_channel,
+        backdrop=backdrop,
+        address=address,
     )
+    return {**shown, "texts": texts}
 
 
 @st.fragment(key=DETAILS)
 def _show_details(choice: pickers.Choice, look: Look, what: str | None) -> None:
     """Show one more view of the layer or the channel, if one was chosen."""
     if what is not None:
-        maps = _maps(choice.trace(), look)
+        maps = _maps(choice.trace(), look, _values(choice.trace(), look))
         show_details(what, choice.trace(), maps, _current_channel(maps))
 
 
@@ -113,15 +125,16 @@ def _take_best() -> None:
     st.session_state["channel"] = None
 
 
-def _take_layer() -> None:
-    _take_best()
-    if st.session_state.get("below") is not None:
+def _take_move(values: Values, channel: int | None) -> None:
+    """Take what was moved; other channels, or another order of them, begin with the first one again."""
+    others = any(st.session_state.get(name) != value for name, value in values.items())
+    sliders.take_dials(values)
+    if others or channel is not None:
+        st.session_state["channel"] = channel
+    if channel is not None and not others:
+        st.rerun(DETAILS)  # the scrubber shows it already
+    if others and st.session_state.get("below") is not None:
         st.rerun((LAYER, DETAILS))
-
-
-def _take_channel(index: int) -> None:
-    st.session_state["channel"] = index
-    st.rerun(DETAILS)  # the scrubber shows it already
 
 
 def _current_channel(maps: FeatureMaps) -> int:
@@ -132,12 +145,21 @@ def _current_channel(maps: FeatureMaps) -> int:
     return st.session_state["channel"]
 
 
-def _maps(traced: ImageTrace, look: Look) -> FeatureMaps:
-    """Take the channels of the layer that the slider stands on, in the chosen order."""
-    layer = sliders.current_layer(traced.model)
-    target = sliders.current_class(traced) if look.sort == "contribution" else None
-    key = (caching.network_key(traced.model), traced.images[0].digest, traced.ready.resize, layer, look.sort, target)
-    return _made_maps(key, traced, layer, look.sort, target)
+def _trace_key(traced: ImageTrace) -> tuple[Hashable, ...]:
+    return caching.network_key(traced.model), traced.images[0].digest, traced.ready.resize
+
+
+def _values(traced: ImageTrace, look: Look) -> Values:
+    """Where the dials stand, by the session."""
+    values: dict[str, Any] = {"layer": sliders.current_layer(traced.model)}
+    return values | ({"target": sliders.current_class(traced)} if look.sort == "contribution" else {})
+
+
+def _maps(traced: ImageTrace, look: Look, values: Values) -> FeatureMaps:
+    """Take the channels of the layer that dials stand on, in the chosen order."""
+    layer = sliders.layer_at(traced.model, values)
+    target = sliders.class_at(traced, values) if look.sort == "contribution" else None
+    return _made_maps((*_trace_key(traced), layer, look.sort, target), traced, layer, look.sort, target)
 
 
 @caching.byte_bounded(128 * caching.MEGABYTE, lambda made: made.maps.nbytes)

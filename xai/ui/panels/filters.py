@@ -12,7 +12,7 @@ from xai.figures.sheets import encode_png
 from xai.inspection import Filters, filters
 from xai.model import Model
 from xai.ui import caching, downloads, pickers, sliders, state
-from xai.ui.components import Sprite, scrubber
+from xai.ui.components import Sprite, Values, channels, scrubber
 from xai.ui.pictures import level_colours, pack_channels, pack_tiles
 
 WAYS = {"colours": "In colour", "components": "Strongest pattern", "channel": "One input channel"}
@@ -106,9 +106,8 @@ def _show_kernels(found: Filters) -> None:
     statistics = found.statistics
     nearest, cosine = int(statistics.nearest[chosen]), float(statistics.nearest_similarity[chosen])
     norm = f"norm {float(statistics.norm[chosen]):.3g}{', dead' if bool(statistics.dead[chosen]) else ''}"
-    scrubber(
+    shown = channels(
         _sprite(found),
-        key="kernels",
         label=f"Filter of {found.layer_name}",
         note=f"Filter {chosen}: {norm}, most like filter {nearest} (cosine {cosine:.2f}).",
         noun="filter",
@@ -118,12 +117,13 @@ def _show_kernels(found: Filters) -> None:
         order=found.order if alike else None,
         order_name="likeness",
         page=96,
-        on_move=_take_filter,
     )
+    scrubber(shown, key="kernels", on_move=_take_filter)
 
 
-def _take_filter(index: int) -> None:
-    st.session_state["filter"] = index
+def _take_filter(values: Values, index: int | None) -> None:
+    if index is not None:
+        st.session_state["filter"] = index
 
 
 def _sprite(found: Filters) -> Sprite:
