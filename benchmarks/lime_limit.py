@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import side_by_side  # noqa: F401  # first: it makes the next line find the package
+
+# isort: split
 import numpy as np
 import torch
 from lime.lime_image import LimeImageExplainer
+from sklearn.metrics import pairwise_distances
 from torch import Tensor
 
 import xai
@@ -59,6 +65,32 @@ def make_case(model: xai.Model, picture: str, segmenter: Segmenter) -> Case:
     return Case(Path(picture).stem, masked, segments, f"{model.weights_digest} {trace.images[0].digest}")
 
 
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Samples and what the network said.
+
+    Attributes:
+        samples: (n, d), 1 where a superpixel is shown.
+        outputs: (n, 1).
+    """
+
+    samples: np.ndarray
+    outputs: np.ndarray
+
+    def part(self, start: int, stop: int) -> Asked:
+        """Return some of the samples."""
+        return Asked(self.samples[start:stop], self.outputs[start:stop])
+
+
+def new_explainer() -> LimeImageExplainer:
+    """Return the package's explainer with its defaults; `ask_package` seeds it."""
+    return LimeImageExplainer(random_state=np.random.RandomState(0))
+
+
+Classify = Callable[[np.ndarray], np.ndarray]
+"""Outputs (n, 1) for images (n, h, w, 3)."""
+
+
 class KnownAnswers:
     """A classifier function for the package that remembers, in a file, what it said, so that a run can be taken up.
 
@@ -93,27 +125,32 @@ class KnownAnswers:
         write_atomic(self.path, buffer.getvalue())
 
 
-def explain_with_package(case: Case, count: int, seed: int, classify: object) -> np.ndarray:
-    """Let the package explain a picture on the given superpixels with its own defaults: coefficients (d,)."""
-    explainer = LimeImageExplainer(random_state=np.random.RandomState(seed))
-    explanation = explainer.explain_instance(
-        case.image,
-        classify,
-        labels=(0,),
-        top_labels=None,
-        num_samples=count,
-        segmentation_fn=lambda _image: case.segments.numpy(),
-        random_seed=seed,
-    )
-    coefficients = np.zeros(case.features)
-    for feature, value in explanation.local_exp[0]:
+def ask_package(case: Case, count: int, seed: int, classify: Classify, explainer: LimeImageExplainer) -> Asked:
+    """Let the package draw, draw up and ask about `count` samples of a picture on the given superpixels."""
+    explainer.random_state.seed(seed)
+    fill = case.masked.fill.permute(1, 2, 0).contiguous().numpy()  # (3, h, w) -> (h, w, 3)
+    with contextlib.redirect_stderr(io.StringIO()):  # its bar of progress
+        samples, outputs = explainer.data_labels(case.image, fill, case.segments.numpy(), classify, count)
+    return Asked(samples, outputs)
+
+
+def fit_package(asked: Asked, explainer: LimeImageExplainer) -> np.ndarray:
+    """Let the package fit its linear model with its defaults: coefficients (d,)."""
+    distances = pairwise_distances(asked.samples, np.ones_like(asked.samples[:1]), metric="cosine").ravel()
+    _, pairs, _, _ = explainer.base.explain_instance_with_data(asked.samples, asked.outputs, distances, 0, 100_000)
+    coefficients = np.zeros(asked.samples.shape[1])
+    for feature, value in pairs:
         coefficients[feature] = value
     return coefficients
 
 
-def find_limit(case: Case, count: int, folder: Path = CACHE, seed: int = 1_000_003) -> np.ndarray:
-    """Return the coefficients (d,) that the package finds with `count` samples; answers already known are not asked."""
+def find_limit(case: Case, count: int, folder: Path = CACHE, seed: int = 1_000_003) -> tuple[np.ndarray, Asked]:
+    """Return the coefficients (d,) that the package finds with `count` samples, and these samples.
+
+    What it was told before is not asked again.
+    """
+    explainer = new_explainer()
     classify = KnownAnswers(case, seed, folder)
-    coefficients = explain_with_package(case, count, seed, classify)
+    asked = ask_package(case, count, seed, classify, explainer)
     classify.save()
-    return coefficients
+    return fit_package(asked, explainer), asked

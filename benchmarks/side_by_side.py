@@ -1,4 +1,7 @@
-"""What the benchmarks share: networks, interleaved rounds, peak memory, tables, and files with the numbers."""
+"""What the benchmarks share: networks, interleaved rounds, peak memory, tables, and files with the numbers.
+
+Importing it moves the folder of the benchmarks to the end of the path, so that its lime.py does not hide the package.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ import torch
 
 import xai
 from xai.memory import keep_freed_memory
+
+_HERE = str(Path(__file__).resolve().parent)
+sys.path[:] = [each for each in sys.path if Path(each).resolve() != Path(_HERE)] + [_HERE]
 
 Call = Callable[[], object]
 WARM_UP = 2
