@@ -8,21 +8,23 @@ layout, the same threads. Rounds are interleaved, so that a busy moment of the m
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
-
 import torch
+from side_by_side import (
+    Call,
+    installed,
+    load,
+    medians,
+    normalised,
+    options_parser,
+    table,
+    time_rounds,
+    title,
+    write_numbers,
+)
 
 import xai
 from xai.compute.cam import grad_cam
 from xai.compute.trace import score_pixels, trace_pixels
-from xai.memory import keep_freed_memory
 
 GOALS = {
     "ours, cold": (1.15, "of a forward, and 1.05 x the fastest peer"),
@@ -33,10 +35,9 @@ GOALS = {
 }
 
 
-def peers(network: torch.nn.Module, normalised: torch.Tensor, layer: str) -> dict[str, Callable[[], object]]:
+def peers(network: torch.nn.Module, normalised: torch.Tensor, layer: str) -> dict[str, Call]:
     """Return one call per installed peer, each for one class at the layer."""
     module = network.get_submodule(layer)
-    calls: dict[str, Callable[[], object]] = {}
 
     def torchcam_call() -> object:
         from torchcam.methods import GradCAM
@@ -56,21 +57,16 @@ def peers(network: torch.nn.Module, normalised: torch.Tensor, layer: str) -> dic
         with GradCAM(model=network, target_layers=[module]) as extractor:
             return extractor(input_tensor=normalised, targets=[ClassifierOutputTarget(3)])
 
-    for name, call in (
-        ("torch-cam", torchcam_call),
-        ("captum LayerGradCam", captum_call),
-        ("pytorch-grad-cam", grad_cam_call),
-    ):
-        try:
-            call()
-        except ImportError as error:
-            print(f"{name} is left out: {error} (pip install '.[bench]')", file=sys.stderr)
-        else:
-            calls[name] = call
-    return calls
+    return installed(
+        {
+            "torch-cam": torchcam_call,
+            "captum LayerGradCam": captum_call,
+            "pytorch-grad-cam": grad_cam_call,
+        }
+    )
 
 
-def ours(model: xai.Model, pixels: torch.Tensor) -> dict[str, Callable[[], object]]:
+def ours(model: xai.Model, pixels: torch.Tensor) -> dict[str, Call]:
     """Return our rows: the plain forward, then Grad-CAM cold and warm."""
     classifier, last = model.classifier, model.default_layer
     offered = list(model.layers())
@@ -92,49 +88,24 @@ def ours(model: xai.Model, pixels: torch.Tensor) -> dict[str, Callable[[], objec
     }
 
 
-def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each call over interleaved rounds, after two rounds of warming up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for round_ in range(rounds + 2):
-        for name, call in calls.items():
-            begun = time.perf_counter()
-            call()
-            if round_ >= 2:
-                seconds[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(values) for name, values in seconds.items()}
-
-
 def main() -> None:
     """Measure, print a Markdown table, and write JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    keep_freed_memory()
-    model = xai.load_model(options.model, weights=None, device="cpu")
+    options = options_parser(__doc__, model="resnet50", rounds=15).parse_args()
+    model = load(options)
     pixels = model.prepare(xai.load_image("cat")).pixels
-    normalised = ((pixels - model.classifier.mean) / model.classifier.std).contiguous(
-        memory_format=torch.channels_last
-    )
-    calls = ours(model, pixels) | peers(model.network, normalised, model.default_layer)
-    medians = measure(calls, options.rounds)
-    forward = medians["plain forward"]
-    ratios = {name: seconds / forward for name, seconds in medians.items()}
-    threads = torch.get_num_threads()
-    print(f"Grad-CAM, {options.model}, {tuple(pixels.shape)}, {threads} threads, torch {torch.__version__}\n")
-    print("| what | ms (median) | forwards | goal |\n|---|---:|---:|---|")
-    for name, seconds in medians.items():
-        goal = GOALS.get(name)
-        print(f"| {name} | {seconds * 1000:.1f} | {ratios[name]:.2f} | {f'<= {goal[0]} {goal[1]}' if goal else ''} |")
+    calls = ours(model, pixels) | peers(model.network, normalised(model, pixels), model.default_layer)
+    seconds = medians(time_rounds(calls, options.rounds))
+    forward = seconds["plain forward"]
+    ratios = {name: each / forward for name, each in seconds.items()}
+    print(title("Grad-CAM", model, pixels) + "\n")
+    goals = {name: f"<= {GOALS[name][0]} {GOALS[name][1]}" if name in GOALS else "" for name in seconds}
+    rows = [[name, f"{each * 1000:.1f}", f"{ratios[name]:.2f}", goals[name]] for name, each in seconds.items()]
+    print(table(["what", "ms (median)", "forwards", "goal"], rows))
     others = [ratios[name] for name in ("torch-cam", "captum LayerGradCam", "pytorch-grad-cam") if name in ratios]
     if others:
         both = (ratios[name] / min(others) for name in ("ours, cold", "ours, cold, all layers kept"))
         print("\nCold against the fastest peer: {:.2f} x; with all layers kept {:.2f} x".format(*both))
-    if options.json:
-        facts = {"model": options.model, "rounds": options.rounds, "threads": torch.get_num_threads()}
-        facts |= {"torch": torch.__version__, "machine": platform.machine()}
-        options.json.write_text(json.dumps({**facts, "seconds": medians, "ratios": ratios}, indent=2) + "\n")
+    write_numbers(options.json, model, options.rounds, seconds=seconds, ratios=ratios)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from networks import ResidualNet, classifier_of, random_pixels, seeded
 from scipy.stats import spearmanr
 
 from xai.compute.fills import make_fill
+from xai.compute.kernel_shap import all_coalitions
 from xai.compute.lime import keep_strongest, lime
 from xai.compute.lime_sampling import (
     AUTO_LIMIT,
@@ -125,7 +126,7 @@ def test_maps_equal_those_of_the_package_on_the_same_samples(trace, fill, how):
         random_seed=0,
     )
     options = {"kernel_size": how.kernel_size, "max_dist": how.max_dist, "n_segments": how.n_segments}
-    found = lime(trace, [3, 1], seed=4, samples=120, fill=fill, segmenter=how.name, **options)
+    found = lime(trace, [3, 1], seed=4, samples=120, fill=fill, segmenter=how.name, smooth=False, **options)
     for k, target in enumerate((3, 1)):
         for feature, value in expected.local_exp[target]:
             assert found.details.coefficients[k, feature] == pytest.approx(value, abs=1e-6)
@@ -183,23 +184,72 @@ def test_only_the_superpixel_that_is_read_counts_also_the_last_of_slic():
     assert (found - found.diagonal().diag()).abs().max() < 0.02 * found.max()
 
 
+def errors_seen_and_told(trace, seeds, **options):
+    made = [lime(trace, [3, 1], seed=seed, **options).details for seed in range(seeds)]
+    seen = torch.stack([each.coefficients for each in made]).std(0).mean()
+    return seen, torch.stack([each.standard_errors for each in made]).mean()
+
+
 def test_standard_errors_say_how_seeds_differ(trace):
     options = {"samples": 150, "alpha": 1e-6, **GRID}
-    made = [lime(trace, [3, 1], seed=seed, **options).details for seed in range(40)]
-    seen = torch.stack([each.coefficients for each in made]).std(0)
-    told = torch.stack([each.standard_errors for each in made]).mean(0)
-    assert 0.75 < (seen.mean() / told.mean()) < 1.33
-    more = lime(trace, [3, 1], **{**options, "samples": 600}).details.standard_errors
-    assert 1.6 < (told / more).mean() < 2.5  # one over the root of n
+    seen, told = errors_seen_and_told(trace, 30, smooth=False, **options)
+    assert 0.75 < seen / told < 1.33
+    more = lime(trace, [3, 1], smooth=False, **{**options, "samples": 600}).details.standard_errors.mean()
+    assert 1.6 < told / more < 2.5  # one over the root of n
+    smooth_seen, smooth_told = errors_seen_and_told(trace, 15, **options)
+    assert smooth_seen < 0.8 * seen  # seeds matter less
+    assert 0.4 < smooth_seen / smooth_told < 1.1  # what it says of itself is on the safe side
 
 
 @pytest.mark.parametrize("regressor", ["lasso", "bayesian_ridge"])
 def test_bootstrapped_errors_are_like_those_of_ridge(trace, regressor):
     options = {"samples": 200, "output": "score", **GRID}
-    ridge = lime(trace, [3], alpha=1e-6, **options).details
+    ridge = lime(trace, [3], alpha=1e-6, smooth=False, **options).details
     other = lime(trace, [3], regressor=regressor, alpha=1e-6, **options).details
     assert torch.allclose(other.coefficients, ridge.coefficients, atol=3 * ridge.standard_errors.max())
     assert 0.6 < other.standard_errors.mean() / ridge.standard_errors.mean() < 1.6
+
+
+@pytest.fixture(scope="module")
+def limit(trace):
+    """The coefficients of LIME over all 512 coalitions of nine superpixels, none drawn by chance."""
+    segments = segment(trace.pixels[0].detach(), Segmenter("grid", n_segments=9))
+    shown = make_fill(trace.pixels[0].detach(), "mean", segments=segments)
+    masked = MaskedPicture(trace, trace.pixels[0].detach(), shown, (3,), "probability")
+    coalitions = all_coalitions(9)
+    outputs = torch.cat(list(masked.answers_to_coalitions(segments, coalitions)))[:, 0]
+    weights = kernel_weights(coalitions, 0.25, "cosine")
+    return fit_surrogate(coalitions.double(), outputs, weights, Fit(alpha=1e-9)).coefficients
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_with_many_samples_it_comes_to_the_limit_of_lime(trace, limit, smooth):
+    found = lime(trace, [3], segmenter="grid", n_segments=9, samples=2000, alpha=1e-9, smooth=smooth).details
+    assert len(limit) == 9
+    assert (found.coefficients[0] - limit).abs().max() < 0.03 * limit.std()
+
+
+def test_pairs_and_smoothing_come_nearer_to_it_with_few(trace, limit):
+    def error(samples, outputs, fit):
+        found = fit(samples.double(), outputs, kernel_weights(samples, 0.25, "cosine"), Fit(alpha=1e-9))
+        return float((found.coefficients - limit).square().mean())
+
+    coalitions = all_coalitions(9)
+    segments = segment(trace.pixels[0].detach(), Segmenter("grid", n_segments=9))
+    shown = make_fill(trace.pixels[0].detach(), "mean", segments=segments)
+    masked = MaskedPicture(trace, trace.pixels[0].detach(), shown, (3,), "probability")
+    answers = torch.cat(list(masked.answers_to_coalitions(segments, coalitions)))[:, 0]
+    place = {tuple(row): i for i, row in enumerate(coalitions.tolist())}
+    plan = Plan(60, False, 0.25, "cosine", 0, smooth=True)
+    errors = []
+    for seed in range(30):
+        pairs = draw_coalitions(60, 9, seed)
+        single = torch.randint(2, (60, 9), generator=torch.Generator().manual_seed(seed)).bool()
+        heard = [answers[[place[tuple(row)] for row in each.tolist()]] for each in (pairs, single)]
+        errors.append([error(single, heard[1], fit_surrogate), error(pairs, heard[0], fit_surrogate),
+                       error(pairs, heard[0], plan.fit)])  # fmt: skip
+    alone, paired, smoothed = np.mean(errors, 0)
+    assert paired < 0.8 * alone and smoothed < 0.8 * paired
 
 
 def test_superpixels_that_were_not_selected_have_no_error(trace):
@@ -220,18 +270,19 @@ def test_auto_stops_early_and_ranks_like_the_converged_run(trace):
 
 
 class Game:
-    """35 superpixels with random effects, alone and in pairs, in place of a network."""
+    """35 superpixels with random effects, alone and three at a time, in place of a network."""
 
     targets = (0,)
 
     def __init__(self, interaction, seed):
         generator = torch.Generator().manual_seed(seed)
         self.effects = torch.randn(35, generator=generator, dtype=torch.float64)
-        self.pairs = interaction * torch.randn(35, 35, generator=generator, dtype=torch.float64)
+        self.sets = torch.rand(400, 35, generator=generator).argsort(1)[:, :3]
+        self.joint = interaction * torch.randn(400, generator=generator, dtype=torch.float64)
 
     def answers_to_coalitions(self, segments, coalitions):
         on = coalitions.double()
-        yield (on @ self.effects + ((on - 0.5) @ self.pairs * (on - 0.5)).sum(1))[:, None]
+        yield (on @ self.effects + (2 * on - 1)[:, self.sets].prod(2) @ self.joint)[:, None]
 
 
 def test_auto_asks_for_more_where_superpixels_act_together():

@@ -164,7 +164,7 @@ def explain(
     layers = _layers(model, chosen, layer)
     traced = source if isinstance(source, ImageTrace) and set(layers) <= set(source.outputs) else None
     if traced is None:
-        traced = trace_ready(model, images, ready, layers)
+        traced = trace_ready(model, images, ready, layers, input_gradient=chosen.from_pixels)
     targets = find_targets(traced, target)
     given = checked | {"seed": seed} if chosen.random else checked
     attribution = _run(chosen, traced, targets, layers, on_progress, given)

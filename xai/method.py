@@ -90,6 +90,7 @@ class Method:
         params: its options.
         random: whether it draws random numbers; the function then takes `seed`.
         reads_class: False where the map is the same for every class.
+        from_pixels: whether it differentiates the traced pass itself by the pixels, where the trace starts there.
         within: share of the values that a colour scale holds: maps of single pixels have a few far above all others.
     """
 
@@ -108,6 +109,7 @@ class Method:
     params: tuple[Param, ...] = ()
     random: bool = False
     reads_class: bool = True
+    from_pixels: bool = False
     within: float = 1.0
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor
 from xai.compute.attribution import Attribution, Progress
 from xai.compute.cam import cells_to_attribution, enlarge, weighted_sum
 from xai.compute.replace import Replay
+from xai.compute.scoring import quick_scores
 from xai.compute.trace import Trace
 
 PICTURE_BYTES = 2**20  # masked pictures in one pass: on a processor few are as fast as many, and can be stopped soon
@@ -104,7 +105,7 @@ def _masked_scores(trace: Trace, pixels: Tensor, activation: Tensor) -> Iterator
         low, high = masks.amin((2, 3), keepdim=True), masks.amax((2, 3), keepdim=True)
         varies = channels.amax((1, 2)) > channels.amin((1, 2))  # (c,); enlarged, a constant shows rounding
         masks = torch.where(varies[:, None, None, None] & (high > low), (masks - low) / (high - low), 0.0)
-        yield trace.score(mean + masks * (pixels - mean))
+        yield quick_scores(trace.classifier, mean + masks * (pixels - mean))
 
 
 def _relative_drops(replay: Replay, pixels: Tensor, activation: Tensor) -> Iterator[Tensor]:

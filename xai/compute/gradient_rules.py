@@ -15,7 +15,7 @@ from torch import Tensor
 from xai.compute.attribution import Attribution, Progress
 from xai.compute.baselines import fixed_baseline, random_baseline, step_seeds
 from xai.compute.operations import Kind, operations_of, with_rule
-from xai.compute.pixel_gradients import attribution_of, mean_scores, sum_gradients, target_scores
+from xai.compute.pixel_gradients import attribution_of, pick_targets, sum_gradients, target_scores
 from xai.compute.prepare import prepare, read_graph
 from xai.compute.propagation import Relevance, guide, rescale
 from xai.compute.trace import Classifier, Trace
@@ -141,8 +141,12 @@ def _lift(
     ruled = with_rule(prepare(trace.classifier, trace.pixels.detach()), rescale)
     pixels = trace.pixels.detach()
 
+    before = torch.zeros(len(pixels), trace.scores.shape[1], dtype=torch.float64)  # (N, classes)
+
     def score(here: Tensor, pictures: Tensor, taken: Tensor) -> Tensor:
-        return ruled(torch.cat([here, baselines(pictures, taken)]))[: len(here)]  # (2m, 3, h, w) -> (m, classes)
+        scores, starts = ruled(torch.cat([here, baselines(pictures, taken)])).chunk(2)  # twice (m, classes)
+        before.index_add_(0, pictures, starts.detach().cpu().double() / samples)
+        return scores
 
     values = sum_gradients(
         trace,
@@ -154,8 +158,8 @@ def _lift(
         cost=PAIR_COST,
         on_progress=on_progress,
     )
-    before = mean_scores(trace, targets, baselines, steps=samples)
-    return attribution_of(values / samples, channels, target_scores(trace, targets) - before)
+    difference = trace.scores.detach().cpu().double() - before
+    return attribution_of(values / samples, channels, pick_targets(difference, targets))
 
 
 def lrp(

@@ -20,6 +20,7 @@ from xai.compute.pixel_gradients import (
     Points,
     attribution_of,
     mean_scores,
+    own_gradients,
     sum_gradients,
     target_scores,
     walk,
@@ -39,7 +40,7 @@ def saliency(
 
     Source: Simonyan et al. 2014, arXiv 1312.6034, section 3.
     """
-    gradient = sum_gradients(trace, targets, _pictures(trace), on_progress=on_progress)
+    gradient = own_gradients(trace, targets, on_progress)
     return attribution_of(gradient, channels)
 
 
@@ -57,7 +58,7 @@ def input_x_gradient(
 
     Source: Shrikumar et al. 2016, arXiv 1605.01713.
     """
-    gradient = sum_gradients(trace, targets, _pictures(trace), on_progress=on_progress)
+    gradient = own_gradients(trace, targets, on_progress)
     return attribution_of(gradient * _plain(trace).cpu().double(), channels)
 
 
@@ -213,11 +214,6 @@ def _plain(trace: Trace) -> Tensor:
     """Return the pixels of a trace (N, 3, h, w) without graph."""
     with torch.inference_mode(False):
         return trace.pixels.detach().clone()
-
-
-def _pictures(trace: Trace) -> Points:
-    pixels = _plain(trace)
-    return lambda pictures, _taken: pixels[pictures]
 
 
 def _noisy(trace: Trace, seed: int, samples: int, noise: float) -> Points:

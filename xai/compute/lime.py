@@ -72,6 +72,7 @@ def lime(
     alpha: float = 1.0,
     feature_selection: str = "auto",
     num_features: int = 0,
+    smooth: bool = True,
     positive_only: bool = False,
     top: int = 0,
     engine: str = "torch",
@@ -89,6 +90,8 @@ def lime(
         samples: how many pictures are scored, or "auto": until the ranking of the superpixels is stable.
         kernel_width, distance: how the weight of a sample falls with its distance, see `kernel_weights`.
         regressor, alpha, feature_selection, num_features: of the linear model, see `Fit`.
+        smooth: let a Gaussian process fill the gaps between the samples, which other samples would fill differently,
+            see `lime_smooth`; for ridge over all superpixels. Without, it is the fit of the lime package.
         positive_only: leave superpixels with a negative coefficient out of the map.
         top: keep only so many superpixels in the map, those of largest magnitude; 0 for all.
         engine: "torch", or "lime" for the lime package itself on the same superpixels ("auto" is then 1,000 samples).
@@ -102,7 +105,7 @@ def lime(
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
     how = Fit(regressor, alpha, feature_selection, num_features)
-    plan = Plan(*read_samples(samples), kernel_width, distance, seed)
+    plan = Plan(*read_samples(samples), kernel_width, distance, seed, smooth)
     cut = Segmenter(segmenter, n_segments, kernel_size, max_dist, ratio, scale, min_size, compactness, sigma)
 
     def explain_one(pixels: Tensor, targets: tuple[int, ...], on_progress: Progress | None) -> Attribution:

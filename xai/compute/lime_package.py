@@ -60,5 +60,7 @@ def ask_with_package(
         selected = torch.tensor([int(feature) for feature, _ in pairs])
         values = torch.tensor([float(value) for _, value in pairs], dtype=torch.float64)
         coefficients = torch.zeros(data.shape[1], dtype=torch.float64).index_copy(0, selected, values)
-        surrogates.append(Surrogate(coefficients, selected, float(intercept), float(r2), float(prediction.item())))
-    return Neighbours(samples, torch.from_numpy(labels), weights, (count,) * len(masked.targets)), surrogates
+        rest = torch.from_numpy(labels[:, k]) - samples @ coefficients - float(intercept)
+        told = (float(intercept), float(r2), float(prediction.item()))
+        surrogates.append(Surrogate(coefficients, selected, *told, rest))
+    return Neighbours(samples, torch.from_numpy(labels), weights, (count,) * len(masked.targets), plan), surrogates

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from xai.compute.attribution import Progress
+from xai.compute.lime_smooth import can_smooth, smooth
 from xai.compute.lime_solve import Fit, Surrogate, fit_surrogate, kernel_weights
 from xai.compute.masking import MaskedPicture
 from xai.errors import UserError
 
 FIRST_CHECK, GROWTH = 100, 1.25  # samples at the first check, and the factor from one to the next
-AUTO_LIMIT = 3000
+AUTO_LIMIT = 2000  # half a minute at most on a network that takes 15 ms for a picture
 RELIABLE = 0.8  # of the ranking: its correlation with the converged one is then about the root, 0.9
 
 
@@ -27,6 +28,7 @@ class Plan:
         stop_early: whether fewer will do once the ranking of the superpixels is stable.
         kernel_width, distance: as for `kernel_weights`.
         seed: of the draws.
+        smooth: whether a model of the network fills the gaps between the samples, see `lime_smooth`.
     """
 
     limit: int
@@ -34,6 +36,18 @@ class Plan:
     kernel_width: float
     distance: str
     seed: int
+    smooth: bool = False
+
+    def weigh(self, samples: Tensor) -> Tensor:
+        """Return the weights of samples (n, d): float64 (n,)."""
+        return kernel_weights(samples, self.kernel_width, self.distance)
+
+    def fit(self, samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -> Surrogate:
+        """Fit a linear model to outputs (n,) of samples (n, d), smoothed if that is planned and can be done."""
+        fitted = fit_surrogate(samples, outputs, weights, how)
+        if self.smooth and can_smooth(how, fitted):
+            return smooth(fitted, samples, outputs, weights, how, self.weigh)
+        return fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +59,18 @@ class Neighbours:
         outputs: float64 (n, K).
         weights: float64 (n,).
         used: for each of K targets, how many of the samples, from the first, its model is fitted on.
+        plan: how they were drawn.
     """
 
     samples: Tensor
     outputs: Tensor
     weights: Tensor
     used: tuple[int, ...]
+    plan: Plan
 
     def fit(self, how: Fit) -> list[Surrogate]:
         """Fit one linear model for each target."""
-        return [fit_surrogate(*self.of_target(k), how) for k in range(len(self.used))]
+        return [self.plan.fit(*self.of_target(k), how) for k in range(len(self.used))]
 
     def of_target(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return samples, outputs and weights for one target."""
@@ -77,14 +93,17 @@ def read_samples(samples: int | str) -> tuple[int, bool]:
 
 
 def draw_coalitions(count: int, features: int, seed: int) -> Tensor:
-    """Flip a fair coin for each superpixel of each sample: bool (n, d), the first row all True.
+    """Flip a fair coin for each superpixel of every second sample: bool (n, d), the first row all True.
 
-    The first rows are the same however many are drawn.
+    From the second row on they come in pairs: a sample, and the one that shows what it hides. Each by itself is as
+    likely as any other, so the linear model comes to the same as with single ones; but what two superpixels do together
+    (or four, or six) is the same on both sides and cancels in the coefficients at once. The first rows are the same
+    however many are drawn.
     """
     generator = torch.Generator().manual_seed(seed)
-    coalitions = torch.randint(2, (count, features), generator=generator, dtype=torch.uint8).bool()
-    coalitions[0] = True
-    return coalitions
+    coins = torch.randint(2, (count // 2, features), generator=generator, dtype=torch.uint8).bool()
+    whole = torch.ones(1, features, dtype=torch.bool)
+    return torch.cat([whole, torch.stack([coins, ~coins], 1).flatten(0, 1)])[:count]
 
 
 def checkpoints(limit: int) -> list[int]:
@@ -116,7 +135,7 @@ def ask_neighbours(
         on_progress: called after every batch; may raise `Cancelled`.
     """
     coalitions = draw_coalitions(plan.limit, int(segments.max()) + 1, plan.seed)
-    samples, weights = coalitions.double(), kernel_weights(coalitions, plan.kernel_width, plan.distance)
+    samples, weights = coalitions.double(), plan.weigh(coalitions)
     outputs = torch.zeros(plan.limit, len(masked.targets), dtype=torch.float64)
     stable, used = [0] * len(masked.targets), [plan.limit] * len(masked.targets)
     done = 0
@@ -126,25 +145,32 @@ def ask_neighbours(
             done += len(answers)
             if on_progress:
                 on_progress(done / plan.limit, None)
-        known = Neighbours(samples[:done], outputs[:done], weights[:done], tuple(min(done, each) for each in used))
+        counts = tuple(min(done, each) for each in used)
+        known = Neighbours(samples[:done], outputs[:done], weights[:done], counts, plan)
         if plan.stop_early:
             for k in (k for k, each in enumerate(used) if each > done):
-                stable[k] = stable[k] + 1 if ranking_reliability(*known.of_target(k)) >= RELIABLE else 0
+                stable[k] = stable[k] + 1 if ranking_reliability(*known.of_target(k), plan.fit) >= RELIABLE else 0
                 used[k] = done if stable[k] == 2 else used[k]  # once may be luck
         if on_check:
             on_check(done / plan.limit, known)
         if max(used) <= done:
             break
-    return Neighbours(samples[:done], outputs[:done], weights[:done], tuple(used))
+    return Neighbours(samples[:done], outputs[:done], weights[:done], tuple(used), plan)
 
 
-def ranking_reliability(samples: Tensor, outputs: Tensor, weights: Tensor) -> float:
+Fitter = Callable[[Tensor, Tensor, Tensor, Fit], Surrogate]
+
+
+def ranking_reliability(samples: Tensor, outputs: Tensor, weights: Tensor, fit: Fitter = fit_surrogate) -> float:
     """Say how much of the ranking of the superpixels other samples would repeat, from -1 or so to 1.
 
-    Two halves of the samples are fitted apart (ridge, all superpixels). The correlation r of their ranks gives
-    2 r / (1 + r) for all samples together: Spearman 1910 and Brown 1910, British Journal of Psychology 3.
+    Two halves of the samples, pairs kept together, are fitted apart (ridge, all superpixels). The correlation r of
+    their ranks gives 2 r / (1 + r) for all samples together: Spearman 1910 and Brown 1910, British Journal of
+    Psychology 3.
     """
-    halves = [fit_surrogate(samples[i::2], outputs[i::2], weights[i::2], Fit()).coefficients for i in range(2)]
+    half = (torch.arange(len(samples)) + 1) // 2 % 2
+    parts = [half == i for i in range(2)]
+    halves = [fit(samples[rows], outputs[rows], weights[rows], Fit()).coefficients for rows in parts]
     spread = max(float(each.max() - each.min()) for each in halves)
     if spread <= 1e-9 * float(outputs.abs().max()):  # all the same: there is nothing to rank
         return 1.0

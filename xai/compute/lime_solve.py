@@ -51,6 +51,7 @@ class Surrogate:
         intercept: what it predicts with all superpixels off.
         r2: weighted share of the variance of the samples that it explains.
         prediction: what it predicts for the picture itself.
+        rest: float64 (n,), by how much it misses each sample, or a better model that does not know that sample.
     """
 
     coefficients: Tensor
@@ -58,6 +59,7 @@ class Surrogate:
     intercept: float
     r2: float
     prediction: float
+    rest: Tensor
 
 
 def kernel_weights(coalitions: Tensor, kernel_width: float, distance: str) -> Tensor:
@@ -81,15 +83,16 @@ def fit_surrogate(samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -
     slopes, intercept = _regress(chosen, outputs, weights, how)
     predicted = chosen @ slopes + intercept
     coefficients = samples.new_zeros(samples.shape[1]).index_copy(0, selected, slopes)
-    r2 = _r_squared(outputs, predicted, weights)
-    return Surrogate(coefficients, selected, intercept, r2, float(predicted[0]))
+    r2 = r_squared(outputs, predicted, weights)
+    return Surrogate(coefficients, selected, intercept, r2, float(predicted[0]), outputs - predicted)
 
 
 def standard_errors(samples: Tensor, outputs: Tensor, weights: Tensor, fitted: Surrogate, how: Fit) -> Tensor:
     """Return by how much other samples would change each coefficient: float64 (d,), nan where it cannot be said.
 
     That is where a superpixel was not selected, and for ridge where there are no more samples than coefficients.
-    Ridge: the sandwich estimate, which holds although the network is not linear; White 1980, Econometrica 48.
+    Ridge: the sandwich estimate, which holds although the network is not linear; White 1980, Econometrica 48. Samples
+    that were drawn as complements of each other count as one.
     Others: standard deviation over seeded bootstrap resamples. The selection of superpixels is held fixed.
     """
     chosen = samples[:, fitted.selected]
@@ -100,11 +103,18 @@ def standard_errors(samples: Tensor, outputs: Tensor, weights: Tensor, fitted: S
     if freedom <= 0:
         return errors
     centred, _ = _centre(chosen, weights)
-    rest = outputs - (chosen @ fitted.coefficients[fitted.selected] + fitted.intercept)
-    pulls = centred * (weights * rest)[:, None]  # (n, m)
+    numbers = _number_pairs(samples)
+    pulls = centred.new_zeros(int(numbers[-1]) + 1, centred.shape[1])  # (pairs, m)
+    pulls.index_add_(0, numbers, centred * (weights * fitted.rest)[:, None])
     inverse = torch.linalg.pinv(_gram(centred, weights, how.alpha), hermitian=True)
     found = (pulls @ inverse).square().sum(0).sqrt() * (len(samples) / freedom) ** 0.5
     return errors.index_copy(0, fitted.selected, found)
+
+
+def _number_pairs(samples: Tensor) -> Tensor:
+    """Number samples (n, d) from 0: samples 1 and 2, 3 and 4 ... alike if they are complements, else each by itself."""
+    numbers, end = torch.arange(len(samples)), 1 + (len(samples) - 1) // 2 * 2
+    return (numbers + 1) // 2 if (samples[1:end:2] + samples[2:end:2] == 1).all() else numbers
 
 
 def select_features(samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -> Tensor:
@@ -119,7 +129,7 @@ def select_features(samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit)
     if selection == "lasso_path":
         return _select_on_lasso_path(samples, outputs, weights, count)
     if selection == "highest_weights" and count < features:
-        slopes, _ = _ridge(samples, outputs, weights, 0.01)
+        slopes, _ = solve_ridge(samples, outputs, weights, 0.01)
         return slopes.abs().argsort(descending=True, stable=True)[:count]
     return torch.arange(features)
 
@@ -154,7 +164,7 @@ def _select_on_lasso_path(samples: Tensor, outputs: Tensor, weights: Tensor, cou
 def _regress(samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -> tuple[Tensor, float]:
     """Return slopes (m,) and intercept."""
     if how.regressor == "ridge":
-        return _ridge(samples, outputs, weights, how.alpha)
+        return solve_ridge(samples, outputs, weights, how.alpha)
     model = scikit_learn_regressor(how, weights)
     model.fit(samples.numpy(), outputs.numpy(), sample_weight=weights.numpy())
     return torch.from_numpy(np.array(model.coef_, dtype=np.float64)), float(model.intercept_)
@@ -171,7 +181,7 @@ def scikit_learn_regressor(how: Fit, weights: Tensor) -> Any:
     return BayesianRidge()
 
 
-def _ridge(samples: Tensor, outputs: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, float]:
+def solve_ridge(samples: Tensor, outputs: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, float]:
     """Solve in closed form for slopes (d,), or (d, K) for outputs (n, K), and an intercept without penalty."""
     centred, mean = _centre(samples, weights)
     right = centred.T @ (weights * outputs)
@@ -191,12 +201,17 @@ def _gram(centred: Tensor, weights: Tensor, alpha: float) -> Tensor:
 
 def _bootstrap(samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    draws = torch.randint(len(samples), (RESAMPLES, len(samples)), generator=generator)
-    found = [_regress(samples[rows], outputs[rows], weights[rows], how)[0] for rows in draws]
+    numbers = _number_pairs(samples)
+    count = int(numbers[-1]) + 1
+    found = []
+    for drawn in torch.randint(count, (RESAMPLES, count), generator=generator):
+        rows = (drawn[:, None] == numbers).nonzero()[:, 1]
+        found.append(_regress(samples[rows], outputs[rows], weights[rows], how)[0])
     return torch.stack(found).std(0)
 
 
-def _r_squared(outputs: Tensor, predicted: Tensor, weights: Tensor) -> float:
+def r_squared(outputs: Tensor, predicted: Tensor, weights: Tensor) -> float:
+    """Return which share of the weighted variance of outputs (n,) the predicted ones (n,) explain."""
     mean = (weights * outputs).sum() / weights.sum()
     whole = float((weights * (outputs - mean) ** 2).sum())
     left = float((weights * (outputs - predicted) ** 2).sum())

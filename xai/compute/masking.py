@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai.compute.attribution import Attribution, Progress
+from xai.compute.scoring import quick_scores
 from xai.compute.trace import Trace
 from xai.errors import one_of
 
@@ -47,7 +48,8 @@ class MaskedPicture:
 
     def answers(self, keep: Tensor) -> Tensor:
         """Return the outputs for n masks (n, h, w), as `compose` takes them: float64 (n, K) on the CPU."""
-        scores = self.trace.score(compose(self.pixels, self.fill, keep.to(self.pixels.device)))
+        shown = compose(self.pixels, self.fill, keep.to(self.pixels.device))
+        scores = quick_scores(self.trace.classifier, shown)
         return read_output(scores, self.targets, self.output)
 
     def answers_to_coalitions(self, segments: Tensor, coalitions: Tensor) -> Iterator[Tensor]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from xai.compute.attribution import Attribution, Progress
-from xai.compute.trace import Trace, score_pixels
+from xai.compute.scoring import quick_scores, quick_twin
+from xai.compute.trace import Trace
 from xai.errors import UserError
 
 CHUNK_PIXELS = 4 * 224 * 224  # so many pixels at once: with the graph, well under 2 GB on the larger networks
@@ -87,6 +88,22 @@ def sum_gradients(
     return total
 
 
+def own_gradients(trace: Trace, targets: Sequence[int], on_progress: Progress | None = None) -> Tensor:
+    """Differentiate each target score at the traced pictures themselves: float64 (K, 3, h, w) on the CPU.
+
+    A trace whose graph starts at the pixels is asked, which saves the forward pass.
+    """
+    if not (trace.pixels.requires_grad and trace.scores.requires_grad):
+        return sum_gradients(trace, targets, lambda pictures, _taken: trace.pixels[pictures], on_progress=on_progress)
+    rows = trace.one_hot(targets)  # (K, classes)
+    found = []
+    for part in rows.split(1 if len(trace.pixels) == 1 else len(rows)):
+        found.append(_differentiate((trace.scores * part).sum(), trace.pixels, keep=True).cpu().double())
+        if on_progress:
+            on_progress(sum(map(len, found)) / len(rows), None)
+    return torch.cat(found)
+
+
 def walk(
     trace: Trace,
     targets: Sequence[int],
@@ -111,7 +128,7 @@ def walk(
         pictures, taken = rows // steps, rows % steps  # (m,)
         with torch.inference_mode(False), torch.enable_grad():
             here = points(pictures, taken).detach().clone().requires_grad_()
-            scores = trace.classifier(here) if score is None else score(here, pictures, taken)
+            scores = quick_twin(trace.classifier, here)(here) if score is None else score(here, pictures, taken)
             for k in range(rounds):
                 owners = torch.full_like(pictures, k) if single else pictures
                 chosen = scores[torch.arange(len(rows)), classes[owners]].sum()
@@ -139,7 +156,7 @@ def _differentiate(score: Tensor, pixels: Tensor, *, keep: bool) -> Tensor:
 
 def target_scores(trace: Trace, targets: Sequence[int]) -> Tensor:
     """Return the target scores of the traced pictures: float64 (K,) on the CPU."""
-    return _pick(trace.scores.detach().cpu().double(), targets)
+    return pick_targets(trace.scores.detach().cpu().double(), targets)
 
 
 def mean_scores(trace: Trace, targets: Sequence[int], points: Points, *, steps: int = 1) -> Tensor:
@@ -147,12 +164,12 @@ def mean_scores(trace: Trace, targets: Sequence[int], points: Points, *, steps: 
     total = torch.zeros(trace.scores.shape, dtype=torch.float64)  # (N, classes)
     for rows in torch.arange(len(trace.pixels) * steps).split(chunk_size(trace.pixels)):
         pictures, taken = rows // steps, rows % steps
-        scores = score_pixels(trace.classifier, points(pictures, taken))
+        scores = quick_scores(trace.classifier, points(pictures, taken))
         total.index_add_(0, pictures, scores.cpu().double())
-    return _pick(total / steps, targets)
+    return pick_targets(total / steps, targets)
 
 
-def _pick(scores: Tensor, targets: Sequence[int]) -> Tensor:
+def pick_targets(scores: Tensor, targets: Sequence[int]) -> Tensor:
     """Pick from scores (1, classes) each target, or from (N, classes) one for each row: (K,)."""
     classes = torch.tensor([int(each) for each in targets])
     rows = torch.arange(len(classes)) if len(scores) > 1 else torch.zeros_like(classes)

@@ -71,7 +71,7 @@ def prepare(classifier: Classifier, pixels: Tensor) -> Classifier:
     """
     made = _copy_of(classifier)
     if made.problem is None and not made.checked:
-        made.problem, made.checked = _difference(classifier, made.classifier, pixels[:1]), True
+        made.problem, made.checked = scores_differ(classifier, made.classifier, pixels[:1]), True
     if made.classifier is None or made.problem is not None:
         raise UserError(f"This method needs the network as a graph of operations: {made.problem}")
     return made.classifier
@@ -118,7 +118,7 @@ def _drop_capture_hooks(module: nn.Module) -> None:
             del module._forward_hooks[key]
 
 
-def _difference(classifier: Classifier, twin: Classifier | None, pixels: Tensor) -> str | None:
+def scores_differ(classifier: Classifier, twin: Classifier | None, pixels: Tensor) -> str | None:
     """Say how far the scores of the copy are from the classifier's own, if they are."""
     assert twin is not None
     with torch.inference_mode():

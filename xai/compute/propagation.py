@@ -164,14 +164,14 @@ class Relevance:
     ) -> Tensor:
         weight, bias = convolution.weight, convolution.bias
         if norm is not None:
-            weight, bias = _merge(convolution, norm)
+            weight, bias = merge_norm(convolution, norm)
         positive = None if bias is None else bias.clamp_min(0)
         drive = convolution._conv_forward(source.clamp_min(0), weight.clamp_min(0), positive)
         drive = drive + convolution._conv_forward(source.clamp_max(0), weight.clamp_max(0), None)
         return steer(value, value / (drive + self.epsilon), drive)
 
 
-def _merge(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def merge_norm(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a convolution with the batch norm behind it."""
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None and variance is not None

@@ -194,18 +194,18 @@ class Trace:
         """Yield the gradients of `gradients` in chunks (k, C, h, w), bounded in memory."""
         output = self.outputs[layer]
         if len(self.pixels) > 1:
-            yield self._as_map(self._backward(layer, self._one_hot(targets)))
+            yield self._as_map(self._backward(layer, self.one_hot(targets)))
             return
         size = max(1, GRADIENT_BYTES // (output.numel() * output.element_size()))
         for start in range(0, len(targets), size):
-            rows = self._one_hot(targets[start : start + size])  # (k, classes)
+            rows = self.one_hot(targets[start : start + size])  # (k, classes)
             if len(rows) > 1:
                 gradient = self._backward(layer, rows[:, None])  # (k, 1, C, h, w)
                 yield self._as_map(gradient.flatten(0, 1))
             else:
                 yield self._as_map(self._backward(layer, rows))
 
-    def _one_hot(self, targets: Sequence[int]) -> Tensor:
+    def one_hot(self, targets: Sequence[int]) -> Tensor:
         """Return a row per target (K, classes), 1 at the target."""
         rows = self.scores.new_zeros(len(targets), self.scores.shape[1])
         rows[torch.arange(len(targets)), list(targets)] = 1.0

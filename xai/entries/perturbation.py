@@ -66,6 +66,7 @@ ENTRIES = (
             Param("alpha", 1.0, "strength of ridge and lasso", low=0, high=100, step=0.001),
             Param("feature_selection", "auto", "how superpixels are chosen if not all are kept", choices=SELECTIONS),
             Param("num_features", 0, "superpixels with a coefficient; 0 for all", low=0, high=500, step=1),
+            Param("smooth", True, "fill the gaps between samples (ridge over all superpixels)"),
             Param("positive_only", False, "leave out superpixels that speak against the class"),
             Param("top", 0, "superpixels shown, the strongest first; 0 for all", low=0, high=500, step=1),
             Param("engine", "torch", "this implementation, or the lime package", choices=ENGINES),

@@ -1,0 +1,92 @@
+"""The classifier once more for scores alone: batch norms merged into convolutions, nothing hooked."""
+
+from __future__ import annotations
+
+import copy
+import operator
+import threading
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, fx, nn
+
+from xai.compute.prepare import read_graph, scores_differ
+from xai.compute.propagation import merge_norm
+from xai.compute.trace import Classifier
+
+_WRITABLE = (nn.Conv2d, nn.BatchNorm2d)  # what they produce is memory of their own
+
+_twins: WeakKeyDictionary[Classifier, Classifier | None] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def quick_scores(classifier: Classifier, pixels: Tensor) -> Tensor:
+    """Return the scores of `score_pixels`, up to rounding, in less time: (N, 3, h, w) in [0, 1] -> (N, K)."""
+    pixels = pixels.to(classifier.mean.device)
+    with torch.inference_mode():
+        return quick_twin(classifier, pixels)(pixels)
+
+
+def quick_twin(classifier: Classifier, pixels: Tensor) -> Classifier:
+    """Return a classifier that gives the same scores and gradients in less time; made once, then remembered.
+
+    It takes about two thirds of the time of a forward pass on a processor. Where the network cannot be read as a graph,
+    or the twin gives other scores, it is the classifier itself.
+
+    Args:
+        classifier: maps pixels to scores.
+        pixels: float32 (N, 3, h, w) in [0, 1]; with the first of them the scores of both are compared, once.
+    """
+    with _lock:
+        if classifier not in _twins:
+            twin = _make_twin(classifier)
+            same = twin is not None and scores_differ(classifier, twin, pixels[:1]) is None
+            _twins[classifier] = twin if same else None
+        return _twins[classifier] or classifier
+
+
+def _make_twin(classifier: Classifier) -> Classifier | None:
+    graph = read_graph(classifier)
+    if isinstance(graph, str):
+        return None
+    shared = {id(each): each for each in (*graph.parameters(), *graph.buffers())}
+    network = copy.deepcopy(graph, shared)
+    with torch.inference_mode(False), torch.no_grad():
+        _merge_norms(network)
+    _write_in_place(network)
+    network.graph.lint()
+    network.recompile()
+    twin = copy.copy(classifier)
+    twin._modules = {"network": network.eval()}
+    return twin
+
+
+def _merge_norms(network: fx.GraphModule) -> None:
+    """Merge each batch norm into the convolution before it, where nothing else reads what that produces."""
+    modules = dict(network.named_modules())
+    calls = [node.target for node in network.graph.nodes if node.op == "call_module"]
+    for node in list(network.graph.nodes):
+        norm = modules.get(str(node.target)) if node.op == "call_module" else None
+        if type(norm) is not nn.BatchNorm2d or norm.running_mean is None or not isinstance(node.args[0], fx.Node):
+            continue
+        before = node.args[0]
+        convolution = modules.get(str(before.target)) if before.op == "call_module" else None
+        if type(convolution) is not nn.Conv2d or len(before.users) > 1 or calls.count(before.target) > 1:
+            continue
+        weight, bias = merge_norm(convolution, norm)
+        convolution.weight = nn.Parameter(weight, requires_grad=False)  # of the copied module; the original keeps its
+        convolution.bias = nn.Parameter(bias, requires_grad=False)
+        node.replace_all_uses_with(before)
+        network.graph.erase_node(node)
+
+
+def _write_in_place(network: fx.GraphModule) -> None:
+    """Let a ReLU write over what it reads where nothing else reads that."""
+    modules = dict(network.named_modules())
+    for node in network.graph.nodes:
+        if node.op != "call_module" or type(modules[str(node.target)]) not in (nn.ReLU, nn.ReLU6):
+            continue
+        before = node.args[0]
+        made = before.op == "call_module" and type(modules[str(before.target)]) in _WRITABLE
+        summed = before.op == "call_function" and before.target is operator.add
+        modules[str(node.target)].inplace = (made or summed) and len(before.users) == 1
