@@ -8,8 +8,8 @@ import torch
 from networks import ResidualNet, seeded
 
 import xai
-from xai.compute.lime_sampling import Neighbours, draw_coalitions
-from xai.compute.lime_solve import Fit, fit_surrogate, kernel_weights
+from xai.compute.lime_sampling import draw_coalitions
+from xai.compute.lime_solve import kernel_weights
 from xai.report.lessons import lime as look
 from xai.report.lessons import lime_stability as stability
 from xai.report.lessons import lime_trust as trust
@@ -18,6 +18,7 @@ from xai.report.lessons.verdicts import choose_cases, judge, show_verdicts
 
 NAMES = ["tabby", "espresso", "tractor", "beacon", "missile"]
 CUT = {"segmenter": "grid", "n_segments": 9, "fill": "color"}
+PLAIN = {name: False for name in ("smooth",) if name in xai.METHODS["lime"].defaults}  # the fit of the lime package
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +33,11 @@ def traced(model):
 
 @pytest.fixture(scope="module")
 def made(traced):
-    return xai.explain(traced, method="lime", samples=120, **CUT)
+    return xai.explain(traced, method="lime", samples=120, **CUT, **PLAIN)
 
 
 def neighbours(outputs, samples, width=0.25):
-    weights = kernel_weights(samples.bool(), width, "cosine")
-    return Neighbours(samples, outputs[:, None], weights, (len(samples),))
+    return stability.Answers(samples, outputs, kernel_weights(samples.bool(), width, "cosine"))
 
 
 def test_hidden_pictures_are_what_the_network_is_asked_about(model, traced, made):
@@ -69,8 +69,8 @@ def test_question_shows_the_first_samples_of_the_explanation(traced, made):
 
 
 def test_samples_drawn_again_give_the_same_line(traced, made):
-    known = look.ask_again(traced, made, 120, made.seed)
-    fitted = fit_surrogate(known.samples, known.outputs[:, 0], known.weights, Fit())
+    known = stability.first_class(look.ask_again(traced, made, 120, made.seed))
+    fitted = known.fit()
     assert torch.allclose(fitted.coefficients, look.details(made).coefficients[0], atol=1e-9)
     own = stability.r_squared(known, fitted.coefficients, fitted.intercept)
     assert own == pytest.approx(float(look.details(made).r2[0]), abs=1e-9)

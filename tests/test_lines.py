@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from xai.figures import style
 from xai.figures.agreement import agreement_heatmap
 from xai.figures.charts import layer_chart
+from xai.figures.cutouts import GREY, outline_superpixels, show_superpixels
 from xai.figures.lines import Curve, bars_with_errors, curve_panels, point_cloud
-from xai.figures.superpixels import GREY, outline_superpixels, show_superpixels
 
 
 def test_every_panel_has_its_curves_and_a_labelled_axis():

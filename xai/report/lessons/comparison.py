@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xai.comparison import agreement, coincidences, draw_comparison, quick_methods
+from xai.comparison import agreement, compare, draw_comparison, quick_methods
 from xai.compute.cam import CamDetails
 from xai.explanation import Explanation, explain
 from xai.figures.agreement import agreement_heatmap
@@ -75,7 +75,8 @@ def show_agreement(made: Sequence[Explanation]) -> Finding:
 
 def show_coincidences(traced: ImageTrace, layers: Sequence[str], keys: Sequence[str]) -> Finding:
     """Show methods side by side at each of several layers, and say which are equal there and why they must be."""
-    rows = [[explain(traced, method=key, layer=layer) for key in keys] for layer in layers]
+    tables = [compare(traced, methods=keys, layer=layer) for layer in layers]
+    rows: list[list[Explanation]] = [table.attrs["explanations"] for table in tables]
     made = [each for row in rows for each in row]
     titles = [f"{each.method.label} at {each.layer}" for each in made]
     figure = overlay_each(
@@ -95,8 +96,7 @@ def show_coincidences(traced: ImageTrace, layers: Sequence[str], keys: Sequence[
             if np.abs(x - y).max() <= EQUAL * max(x.max(), y.max())
         ]
         said.append(f"At {layer} equal where positive: {', '.join(same) or 'none'}.")
-    notes = coincidences(traced, rows[0])
-    return Finding(figure, " ".join([*said, *notes]))
+    return Finding(figure, " ".join([*said, *tables[0].attrs["notes"]]))
 
 
 def compare_cases(model: Model, cases: Sequence[Verdict], keys: Sequence[str], **lime: Any) -> Finding:

@@ -14,11 +14,11 @@ from xai.compute.lime import LimeDetails
 from xai.compute.lime_sampling import Neighbours, Plan, ask_neighbours, draw_coalitions
 from xai.compute.masking import MaskedPicture, compose
 from xai.explanation import Explanation, explain
+from xai.figures.cutouts import outline_superpixels, show_superpixels
 from xai.figures.lines import bars_with_errors
 from xai.figures.overlays import overlay, place_map
 from xai.figures.panels import Scale, draw_panels
 from xai.figures.style import colour_scale, count
-from xai.figures.superpixels import outline_superpixels, show_superpixels
 from xai.io.images import Image
 from xai.model import Model
 from xai.report.lessons.finding import ALPHA, Finding, crop_picture, overlay_each

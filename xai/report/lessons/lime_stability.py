@@ -13,15 +13,37 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from xai.compute.lime_sampling import Neighbours
-from xai.compute.lime_solve import Fit, fit_surrogate
+from xai.compute.lime_solve import Fit, Surrogate, fit_surrogate
 from xai.explanation import Explanation
 from xai.figures.lines import Curve, curve_panels
 from xai.report.lessons.finding import Finding
 from xai.report.lessons.lime import ask_again, details
 from xai.tracing import ImageTrace
 
-FIT = Fit()
 OTHER = 1000  # seeds of samples that no explanation has seen start here
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the network says to samples.
+
+    Attributes:
+        samples: float64 (n, d), 1 where a superpixel is on.
+        outputs, weights: float64 (n,).
+    """
+
+    samples: Tensor
+    outputs: Tensor
+    weights: Tensor
+
+    def fit(self, count: int | None = None) -> Surrogate:
+        """Fit the ridge of the lime package to the first samples, by default to all."""
+        return fit_surrogate(self.samples[:count], self.outputs[:count], self.weights[:count], Fit())
+
+
+def first_class(known: Neighbours) -> Answers:
+    """Keep what was answered about the first class."""
+    return Answers(known.samples, known.outputs[:, 0], known.weights)
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,7 @@ class Stability:
     fresh: NDArray[np.float64]
 
 
-def measure_stability(drawn: Sequence[Neighbours], counts: Sequence[int]) -> Stability:
+def measure_stability(drawn: Sequence[Answers], counts: Sequence[int]) -> Stability:
     """Fit on the first samples of each seed, and compare with the other seeds.
 
     Args:
@@ -48,10 +70,10 @@ def measure_stability(drawn: Sequence[Neighbours], counts: Sequence[int]) -> Sta
         counts: numbers of samples to fit on.
     """
     others = [_join([each for each in drawn if each is not one]) for one in drawn]
-    references = [fit_surrogate(each.samples, each.outputs[:, 0], each.weights, FIT).coefficients for each in others]
+    references = [each.fit().coefficients for each in others]
     between, settled, own, fresh = [], [], [], []
     for n in counts:
-        fits = [fit_surrogate(one.samples[:n], one.outputs[:n, 0], one.weights[:n], FIT) for one in drawn]
+        fits = [one.fit(n) for one in drawn]
         between.append([rank_likeness(a.coefficients, b.coefficients) for a, b in combinations(fits, 2)])
         settled.append([rank_likeness(each.coefficients, known) for each, known in zip(fits, references, strict=True)])
         own.append([each.r2 for each in fits])
@@ -63,7 +85,7 @@ def show_stability(
     traced: ImageTrace, made: Explanation, counts: Sequence[int] = (50, 100, 200, 400, 800), seeds: int = 5
 ) -> Finding:
     """Show how alike explanations from different seeds are, and what R2 says meanwhile, as samples are added."""
-    drawn = [ask_again(traced, made, max(counts), made.seed + OTHER + seed) for seed in range(seeds)]
+    drawn = [first_class(ask_again(traced, made, max(counts), made.seed + OTHER + seed)) for seed in range(seeds)]
     found = measure_stability(drawn, counts)
     superpixels = len(details(made).coefficients[0])
     figure = curve_panels(
@@ -91,20 +113,21 @@ def show_stability(
     return Finding(figure, sentence)
 
 
-def r_squared(known: Neighbours, coefficients: Tensor, intercept: float) -> float:
+def r_squared(known: Answers, coefficients: Tensor, intercept: float) -> float:
     """Return the weighted share of the variance of samples that a linear model explains; below 0: worse than none."""
-    outputs, weights = known.outputs[:, 0], known.weights
+    outputs, weights = known.outputs, known.weights
     rest = outputs - (known.samples @ coefficients + intercept)
     mean = (weights * outputs).sum() / weights.sum()
     return 1 - float((weights * rest.square()).sum() / (weights * (outputs - mean).square()).sum())
 
 
-def _join(parts: Sequence[Neighbours]) -> Neighbours:
+def _join(parts: Sequence[Answers]) -> Answers:
     """Put samples of several seeds together."""
-    samples, outputs, weights = (
-        torch.cat([getattr(each, name) for each in parts]) for name in ("samples", "outputs", "weights")
+    return Answers(
+        torch.cat([each.samples for each in parts]),
+        torch.cat([each.outputs for each in parts]),
+        torch.cat([each.weights for each in parts]),
     )
-    return Neighbours(samples, outputs, weights, (len(samples),))
 
 
 def rank_likeness(first: Tensor, second: Tensor) -> float:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from xai.compute.lime_solve import fit_surrogate, kernel_weights
+from xai.compute.lime_solve import kernel_weights
 from xai.explanation import Explanation, explain
 from xai.figures.lines import Curve, curve_panels, point_cloud
 from xai.report.lessons.finding import Finding, overlay_each
 from xai.report.lessons.lime import ask_again, details, reopen
-from xai.report.lessons.lime_stability import FIT, OTHER, r_squared, rank_likeness
+from xai.report.lessons.lime_stability import OTHER, first_class, r_squared, rank_likeness
 from xai.tracing import ImageTrace
 
 
 def show_fit(traced: ImageTrace, made: Explanation) -> Finding:
     """Show what the linear model predicts for its own samples beside what the network says, and R2 on fresh ones."""
     samples = details(made).samples[0]
-    own, fresh = (ask_again(traced, made, samples, seed) for seed in (made.seed, made.seed + OTHER))
+    own, fresh = (first_class(ask_again(traced, made, samples, seed)) for seed in (made.seed, made.seed + OTHER))
     intercept = float(details(made).intercepts[0])
     predicted = own.samples @ details(made).coefficients[0] + intercept
     r2 = float(details(made).r2[0])
     elsewhere = r_squared(fresh, details(made).coefficients[0], intercept)
     name, whole = made.target_names[0], float(details(made).outputs[0])
     figure = point_cloud(
-        own.outputs[:, 0],
+        own.outputs,
         predicted,
         own.weights,
         labels=(f"Probability of {name} (network)", "Predicted by the linear model"),
@@ -45,12 +46,12 @@ def show_kernel_width(
     traced: ImageTrace, made: Explanation, widths: Sequence[float] = (0.05, 0.1, 0.25, 0.5, 1.0, 4.0)
 ) -> Finding:
     """Refit the same samples with other kernel widths: how many of them count, how good the fit is, what changes."""
-    known = ask_again(traced, made, details(made).samples[0], made.seed)
+    known = first_class(ask_again(traced, made, details(made).samples[0], made.seed))
     default = made.params["kernel_width"]
     count, r2, alike = [], [], []
     for width in widths:
         weights = kernel_weights(known.samples.bool(), width, made.params["distance"])
-        fitted = fit_surrogate(known.samples, known.outputs[:, 0], weights, FIT)
+        fitted = replace(known, weights=weights).fit()
         count.append(float(weights.sum().square() / weights.square().sum()))
         r2.append(fitted.r2)
         alike.append(rank_likeness(fitted.coefficients, details(made).coefficients[0]))
