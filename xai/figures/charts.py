@@ -58,16 +58,21 @@ def format_share(share: float) -> str:
 
 
 def layer_chart(
-    layers: Sequence[str], statistics: Mapping[str, Sequence[float]], *, title: str | None = None
+    layers: Sequence[str],
+    statistics: Mapping[str, Sequence[float]],
+    *,
+    title: str | None = None,
+    noun: str = "layer",
 ) -> Figure:
     """Show statistics of every layer, the first layer on top, each statistic on an axis of its own.
 
     Args:
-        layers: L names in forward order.
+        layers: L names in forward order, or of other things in any order.
         statistics: axis label with unit, such as "Mean activation" or "Dead channels (%)", to L values.
         title: which network and image.
+        noun: what the names name, "layer" or "method".
     """
-    alt = f"Chart of {', '.join(statistics)} for {len(layers)} layers, from {layers[0]} to {layers[-1]}."
+    alt = f"Chart of {', '.join(statistics)} for {style.count(len(layers), noun)}, from {layers[0]} to {layers[-1]}."
     figure = style.new_figure(style.WIDTH, 1.1 + 0.2 * len(layers), alt)
     figure.set_layout_engine("constrained", wspace=0.06)
     panels = figure.subplots(1, len(statistics), sharey=True, squeeze=False)[0]
@@ -84,7 +89,7 @@ def layer_chart(
             axes.set_xlim(0, 1)
         axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(places, layers, size=style.SMALL, color=style.INK, parse_math=False)
-    panels[0].set_ylabel("Layer", size=style.LABEL, color=style.INK)
+    panels[0].set_ylabel(noun.capitalize(), size=style.LABEL, color=style.INK)
     _title(figure, title)
     return figure
 

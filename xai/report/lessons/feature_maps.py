@@ -29,6 +29,8 @@ def show_maps(maps: FeatureMaps, count: int = 64) -> Finding:
         f"{maps.layer.name}: {channels} channels of {height} x {width}; {dead} of them ({dead / channels:.0%}) are "
         f"dead for this picture; the highest value, {float(maps.maps.max()):.1f}, is in channel {strongest}."
     )
+    if not maps.signed:
+        sentence += f" {float((maps.maps == 0).mean()):.0%} of the values are zero."
     if maps.contributions is not None:
         speaking, total = maps.contributions[maps.contributions > 0], float(maps.contributions.sum())
         half = int(np.searchsorted(np.cumsum(np.sort(speaking)[::-1]), speaking.sum() / 2)) + 1

@@ -112,10 +112,22 @@ def check_completeness(model: Model, pictures: Sequence[Picture], layer: str) ->
     return pd.DataFrame(rows, columns=columns).round(4).set_index("picture").rename_axis(index=None, columns="picture")
 
 
-def compare_scales(traced: ImageTrace, rank: int = 500) -> Finding:
-    """Show the predicted class and one ranked far behind it: on one scale, and each stretched to its own."""
+def choose_targets(model: Model, picture: Picture, names: Sequence[str], count: int = 4) -> list[int]:
+    """Choose classes to compare: those named that the network has, then its likeliest answers."""
+    ranked = predict(model, picture, k=len(model.class_names))
+    chosen = [index for name in names for label, _, index in ranked if label == name]
+    return [*chosen, *(index for _, _, index in ranked if index not in chosen)][:count]
+
+
+def compare_scales(traced: ImageTrace, rank: int = 50) -> Finding:
+    """Show the predicted class and one ranked far behind it: on one scale, and each stretched to its own.
+
+    The class is the last one up to that rank for which something speaks at all.
+    """
     answers = predict(traced, k=rank)
-    made = explain(traced, target=[answers[0][2], answers[-1][2]])
+    highest = explain(traced, target=[index for _, _, index in answers]).map.max((1, 2))
+    rank = int(max(np.flatnonzero(highest[1:] > 0), default=len(answers) - 2)) + 2
+    made = explain(traced, target=[answers[0][2], answers[rank - 1][2]])
     peaks = [float(values.max()) for values in made.map]
     factors = [max(peaks) / peak if peak else 1.0 for peak in peaks]
     stretched = [values * factor for values, factor in zip(made.map, factors, strict=True)]

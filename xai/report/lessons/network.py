@@ -13,6 +13,7 @@ from xai.compute.filters import list_convolutions
 from xai.figures.overlays import draw_box
 from xai.figures.panels import draw_panels
 from xai.io.images import Image, load_image
+from xai.io.models import MODELS
 from xai.model import Model
 from xai.report.lessons.finding import Finding
 from xai.tracing import Picture, predict
@@ -78,6 +79,9 @@ def describe_network(model: Model, origin: str = "") -> str:
         f"Network: {model.title}, SHA-256 of the weights {model.weights_digest[:12]}",
         f"{model.parameters:,} parameters, {len(model.class_names):,} classes, input {height} x {width} pixels",
     ]
+    preset = MODELS[model.name].presets.get(model.weights) if model.name in MODELS else None
+    if preset is not None:
+        lines.append(f"Measured on {preset.measured_on}: top-1 {preset.top1:g} %, top-5 {preset.top5:g} %")
     if not model.trained:
         lines.append("Its weights are random: nothing below shows anything learned.")
     return "\n".join(lines + ([origin] if origin else []))
