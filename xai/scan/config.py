@@ -22,7 +22,7 @@ class Views:
         jitter: strength of brightness, contrast, saturation and hue (the last as a share of a full turn).
         jitter_share: share of the pictures that get it.
         grey, shuffle, invert, blur: share of the pictures without colour, with channels exchanged, negative, blurred.
-        operations: number of random operations out of twelve (as RandAugment has them).
+        operations: number of random operations out of fourteen (see `operations`).
         cutout: largest side of the square that is blotted out, as a share of the side of the picture.
     """
 
@@ -279,11 +279,13 @@ def changed(config: Any, path: str, value: Any) -> Any:
     names = [each.name for each in fields(config)] if is_dataclass(config) else []
     if name not in names:
         raise one_of("entry of a run's configuration", name, names)
-    old = getattr(config, name)
+    new = getattr(config, name)
     if rest:
-        new = changed(old, rest, value)
+        new = changed(new, rest, value)
+    elif isinstance(value, str):
+        new = _as_type(value, type(new), path)
     else:
-        new = _as_type(value, type(old), path) if isinstance(value, str) else value
+        new = value
     return type(config)(**{each: getattr(config, each) for each in names} | {name: new})
 
 
