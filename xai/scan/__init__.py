@@ -1,0 +1,1 @@
+"""SCAN: cluster images without labels, and explain the clusters."""
