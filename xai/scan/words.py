@@ -18,7 +18,26 @@ from xai.errors import UserError
 
 Ints = NDArray[np.integer]
 Floats = NDArray[np.floating]
-_DULL = frozenset("img image picture photo dsc jpg jpeg png webp the and of train val test copy".split())
+_DULL = frozenset(
+    (
+        "img",
+        "image",
+        "picture",
+        "photo",
+        "dsc",
+        "jpg",
+        "jpeg",
+        "png",
+        "webp",
+        "the",
+        "and",
+        "of",
+        "train",
+        "val",
+        "test",
+        "copy",
+    )
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +99,9 @@ def read_tags(path: str | os.PathLike[str]) -> dict[str, list[str]]:
         with Path(path).open(newline="", encoding="utf-8-sig") as stream:
             _, *rows = csv.reader(stream)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise UserError(f"The tags '{os.fspath(path)}' cannot be read as a CSV table with a line of headings.") from error
+        raise UserError(
+            f"The tags '{os.fspath(path)}' cannot be read as a CSV table with a line of headings."
+        ) from error
     if not any(len(row) > 1 for row in rows):
         raise UserError(f"The tags '{os.fspath(path)}' need two columns or more: file, tags.")
     return {
@@ -135,7 +156,7 @@ def name_clusters(terms: Terms, clusters: Ints, count: int, most: int = 20) -> l
 def project_words(
     object_words: Sequence[str], background_words: Sequence[str], values: Floats, mask: NDArray[np.bool_]
 ) -> dict[str, float]:
-    """Weigh the words of one picture by where its map lies: object words by the share on the object, others by the rest.
+    """Weigh the words of one picture by where its map lies: on the object, or beside it.
 
     Args:
         object_words, background_words: what is said about either.

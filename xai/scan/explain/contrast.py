@@ -70,4 +70,6 @@ def _check(model: Model, made: Model, a: int, b: int) -> None:
     with torch.inference_mode():
         whole, pair = model.classifier(pixels), made.classifier(pixels)
     if not torch.allclose(whole[:, a] - whole[:, b], pair[:, 0], atol=1e-3, rtol=1e-3):
-        raise UserError(f"{model.name} goes on after its last linear layer, so its clusters cannot be subtracted there.")
+        raise UserError(
+            f"{model.name} goes on after its last linear layer, so its clusters cannot be subtracted there."
+        )

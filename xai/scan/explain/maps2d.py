@@ -67,7 +67,9 @@ def lay_out(features: Floats, kind: str = "pca", *, most: int = MOST, seed: int 
 
     perplexity = min(30.0, max(2.0, (len(chosen) - 1) / 4))
     start = places / max(places[:, 0].std(), 1e-12) * 1e-4
-    made = TSNE(2, perplexity=perplexity, init=start, metric="cosine", random_state=seed, n_jobs=1).fit_transform(values)
+    made = TSNE(2, perplexity=perplexity, init=start, metric="cosine", random_state=seed, n_jobs=1).fit_transform(
+        values
+    )
     return Layout(kind, chosen, made.astype(np.float32), None)
 
 

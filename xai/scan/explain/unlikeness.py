@@ -43,7 +43,7 @@ def measure_unlikeness(query: Floats, train: Floats, similarities: Floats) -> Un
         train: float (M, D), of length 1.
         similarities: float (M, K), of the training pictures to their own nearest, themselves left out.
 
-    Source: the distance to the k nearest as score, Sun et al. 2022, arXiv 2204.06507; the percentile is worked out here.
+    Source: the distance to the k nearest as score, Sun et al. 2022, arXiv 2204.06507; the percentile is added here.
     """
     nearest = min(NEAREST, len(train), similarities.shape[1])
     own = float(np.partition(train @ query, -nearest)[-nearest:].mean())
