@@ -272,6 +272,8 @@ def _read(kind: type[Any], values: Mapping[str, Any]) -> Any:
 def changed(config: Any, path: str, value: Any) -> Any:
     """Change one entry, named by a dotted path such as "pretext.epochs"; text is read as the entry's type.
 
+    "groups.training.epochs" changes every group.
+
     Raises:
         UserError: there is no such entry, or the text does not fit.
     """
@@ -280,7 +282,9 @@ def changed(config: Any, path: str, value: Any) -> Any:
     if name not in names:
         raise one_of("entry of a run's configuration", name, names)
     new = getattr(config, name)
-    if rest:
+    if name == "groups" and rest:
+        new = tuple(changed(group, rest, value) for group in new)
+    elif rest:
         new = changed(new, rest, value)
     elif isinstance(value, str):
         new = _as_type(value, type(new), path)

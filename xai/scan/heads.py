@@ -130,6 +130,10 @@ class HeadStage:
         """Measures of every head on held-out pictures."""
         return measure_heads(self.bank(self._held_out), self.bank(self._cached[0]), self._held_near)
 
+    def held_out_logits(self) -> list[Tensor]:
+        """Logits of the held-out pictures, (M, R, k) for each size."""
+        return self.bank(self._held_out)
+
     @torch.no_grad()
     def finished(self, history: list[dict[str, Any]]) -> HeadBank:
         """Put the best head of each size first, in the history too; fold the standard scores into the weights."""

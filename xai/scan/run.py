@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -154,6 +154,11 @@ class ScanRun:
         found = self._keep(name, lambda: self.store.read(name))[f"{chosen.name}/{split}"].float()
         return (found / found.sum(1, keepdim=True)).numpy()
 
+    def assigned(self, head: str | int | Head | None, split: str) -> np.ndarray:
+        """Most probable cluster of each picture, int64 (N,)."""
+        chosen = self.head(head)
+        return self._keep(("assigned", chosen.name, split), lambda: self.probabilities(chosen, split).argmax(1))
+
     def neighbours(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Nearest training pictures of each picture, itself left out.
 
@@ -181,6 +186,20 @@ class ScanRun:
         """What the networks take, from pixels in [0, 1]."""
         mean = torch.tensor(self.format.mean).view(1, 3, 1, 1)
         return (pixels - mean) / torch.tensor(self.format.std).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def assign(self, picture: np.ndarray | Image, heads: Sequence[Head] | None = None) -> dict[str, np.ndarray]:
+        """Probability of each cluster for one picture, float32 (k,), by name of the head; one pass for each group."""
+        chosen = self.heads if heads is None else heads
+        pixels = self.normalise(self.prepare(picture))
+        found: dict[str, np.ndarray] = {}
+        for tag in dict.fromkeys(head.group for head in chosen):
+            backbone, bank = self._group(tag)
+            scores = dict(zip(bank.sizes, bank(backbone(pixels)), strict=True))
+            for head in chosen:
+                if head.group == tag:
+                    found[head.name] = scores[head.clusters][0, head.replica].softmax(0).numpy()
+        return found
 
     @torch.inference_mode()
     def embed(self, picture: np.ndarray | Image) -> np.ndarray:

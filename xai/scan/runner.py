@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from xai.errors import UserError
 from xai.io.weights import load_state, read_state_dict
 from xai.load import find_device
 from xai.scan.config import Group, ScanConfig
-from xai.scan.data import Packed, find_pictures, stored_pictures, write_pictures
+from xai.scan.data import Packed, find_pictures, write_pictures
 from xai.scan.finetune import ClusterNetwork, FineTuneStage
 from xai.scan.glyphs import VERSION
 from xai.scan.heads import HeadStage, cache_views
@@ -26,7 +27,7 @@ from xai.scan.neighbours import nearest, purity
 from xai.scan.nets import PretextNetwork
 from xai.scan.pretext import PretextStage, new_network
 from xai.scan.run import embed_pixels, heads_of, projection_width, read_group, read_pretext
-from xai.scan.scene import Scene, halves
+from xai.scan.scene import Scene, halves, open_scene
 from xai.scan.selflabel import SelfLabelStage
 from xai.scan.store import RunStore
 from xai.scan.usage import overall
@@ -178,13 +179,10 @@ class _Runner:
         self, store: RunStore, device: torch.device, processes: Processes, on_progress: Progress | None
     ) -> None:
         self.store, self.config, self.processes = store, store.config, processes
-        torch.set_num_threads(self.config.threads)
-        pictures = [stored_pictures(store, split) for split in ("train", "validation")]
-        if device.type == "cuda":
-            device = torch.device("cuda", processes.local)
-        self.scene = Scene(store, pictures[0], pictures[1], device, processes)
+        self.scene = open_scene(store, device, processes)
         self.history = store.history()
         self._on_progress = on_progress
+        self._begun: tuple[float, float] | None = None  # when, and the fraction of the run that was done then
 
     def go(self, stop: Stop) -> Outcome:
         """Do what is left to do."""
@@ -220,8 +218,14 @@ class _Runner:
         last = first + cost[name] / total
 
         def tell(fraction: float, sentence: str) -> None:
+            done = first + (last - first) * fraction
+            if self._begun is None:
+                self._begun = (time.monotonic(), done)
+            begun, before = self._begun
+            left = (time.monotonic() - begun) / max(1e-9, done - before) * (1 - done)
+            wait = "" if done <= before else f", {left / 60:.0f} min left" if left > 90 else f", {left:.0f} s left"
             if self._on_progress:
-                self._on_progress(first + (last - first) * fraction, sentence)
+                self._on_progress(done, sentence + wait)
 
         return tell
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from xai.io.geometry import InputFormat
 from xai.scan.augment import Draws, draw, random_views
 from xai.scan.config import Views
-from xai.scan.pictures import Pictures, all_pixels
+from xai.scan.data import stored_pictures
+from xai.scan.pictures import SPLITS, Pictures, all_pixels
 from xai.scan.store import RunStore
-from xai.training.batches import Progress, steps_per_epoch
+from xai.training.batches import steps_per_epoch
 from xai.training.distributed import Processes
 from xai.training.evaluation import Normalise
 
@@ -142,6 +143,15 @@ class _Gather(torch.autograd.Function):
         return total[first : first + context.count], None, None
 
 
+def open_scene(store: RunStore, device: torch.device, processes: Processes) -> Scene:
+    """Load the pictures of a run; torch computes with as many threads as the run says."""
+    torch.set_num_threads(store.config.threads)
+    if device.type == "cuda":
+        device = torch.device("cuda", processes.local)
+    train, validation = (stored_pictures(store, split) for split in SPLITS)
+    return Scene(store, train, validation, device, processes)
+
+
 def make_adam(modules: Sequence[nn.Module], rate: float, decay: float) -> torch.optim.Optimizer:
     """Adam over all weights that train; biases and norms do not decay."""
     trained = [p for module in modules for p in module.parameters() if p.requires_grad]
@@ -152,21 +162,6 @@ def make_adam(modules: Sequence[nn.Module], rate: float, decay: float) -> torch.
     return torch.optim.AdamW(groups, lr=rate)
 
 
-def scaled(on_progress: Progress | None, first: float, last: float) -> Progress:
-    """Report a part of the work as a part of the whole, from one fraction to another."""
-
-    def tell(fraction: float, sentence: str) -> None:
-        if on_progress:
-            on_progress(first + (last - first) * fraction, sentence)
-
-    return tell
-
-
 def halves(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:
     """Keep floats in 16 bits where the run says so."""
     return {key: value.half() if half and value.is_floating_point() else value for key, value in state.items()}
-
-
-def chunks(count: int, size: int) -> Iterator[range]:
-    """Cut 0 ... count - 1 into ranges of at most `size`."""
-    return (range(start, min(count, start + size)) for start in range(0, count, size))
