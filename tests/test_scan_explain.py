@@ -248,16 +248,16 @@ def test_flows_go_from_coarse_to_fine(run):
 
 def test_a_query_of_a_training_picture_finds_itself(run):
     pictures = run.pictures("train")
-    found = query.ask(run, pictures[7])
-    assert found.neighbours[0] == 7 and found.similarities[0] == pytest.approx(1, abs=1e-3)
+    found = query.tell(run, pictures[7])
+    assert found.found.neighbours[0] == 7 and found.found.similarities[0] == pytest.approx(1, abs=1e-3)
     np.testing.assert_allclose(found.probabilities["k8"], run.probabilities(8, "train")[7], atol=2e-3)
-    assert [step.head for step in found.path] == ["k3", "k8"] and not found.unlikeness.unlike
+    assert [step.head for step in found.path] == ["k3", "k8"] and not found.found.unlikeness.unlike
     raised, lowered = query.find_pairs(found, run.head(8))
     assert raised[0][2] > 0 > lowered[0][2]
 
 
 def test_a_counterfactual_changes_the_cluster(run):
-    found = query.ask(run, run.pictures("validation")[3])
+    found = query.tell(run, run.pictures("validation")[3])
     made = query.find_counterfactual(found, run.head(8))
     own = found.cluster("k8")
     assert made.neighbour_cluster != own and run.probabilities(8, "train")[made.neighbour].argmax() != own

@@ -34,7 +34,7 @@ def test_weights_are_those_of_the_formula():
     )
     for c in range(4):
         others = np.delete(plain, c, 0).mean(0)
-        np.testing.assert_allclose(found[c], np.maximum(plain[c] - others, 0))
+        np.testing.assert_allclose(found[c], np.maximum(plain[c] - others, 0), rtol=1e-5)
 
 
 def test_an_empty_cluster_has_no_words_and_does_not_count():

@@ -135,7 +135,7 @@ class Survey:
     def stability(self) -> Stability:
         """How far the other replicas of this size agree."""
         others = [
-            self.run.probabilities(other, TRAIN).argmax(1)
+            self.run.assigned(other, TRAIN)
             for other in self.run.heads
             if other.clusters == self.head.clusters and other.name != self.head.name
         ]
@@ -157,7 +157,7 @@ def main_heads(run: ScanRun) -> list[Head]:
 def measure_flows(run: ScanRun, heads: Sequence[Head] | None = None) -> Mapping[tuple[str, str], Flow]:
     """Count how the clusters of each head flow into those of the next: by names of both heads, coarse to fine."""
     chosen = list(heads or main_heads(run))
-    clusters = {head.name: run.probabilities(head, TRAIN).argmax(1) for head in chosen}
+    clusters = {head.name: run.assigned(head, TRAIN) for head in chosen}
     return {
         (a.name, b.name): measure_flow(clusters[a.name], clusters[b.name], a.clusters, b.clusters)
         for a, b in pairwise(chosen)
