@@ -20,6 +20,7 @@ from xai.cli import (
     filters,
     scan,
     scan_asking,
+    scan_explain,
     serving,
     training,
 )
@@ -70,6 +71,7 @@ clustering.command()(scan.status)
 clustering.command()(scan.presets)
 clustering.command()(scan_asking.evaluate)
 clustering.command()(scan_asking.query)
+clustering.command()(scan_explain.explain)
 clustering.command("retrain-heads")(scan.retrain_heads)
 clustering.command("choose-k")(scan_asking.choose_k)
 clustering.command("import")(scan.import_)
