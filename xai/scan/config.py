@@ -43,7 +43,7 @@ PLAIN = Views(crop=1.0, flip=False, jitter_share=0.0, grey=0.0)
 STRONG = Views(crop=0.6, jitter_share=0.0, grey=0.0, operations=4, cutout=0.5)
 # On glyphs colour must not be a short cut, and every turn of an object is the same object.
 GLYPHS = Views(
-    crop=0.5, rotation=180, jitter=(0.5, 0.5, 0.5, 0.2), jitter_share=0.9, grey=0.3, shuffle=0.5, invert=0.3, blur=0.2
+    crop=0.6, rotation=180, jitter=(0.4, 0.4, 0.4, 0.15), jitter_share=0.7, grey=0.3, shuffle=0.5, invert=0.3, blur=0.5
 )
 
 
@@ -297,6 +297,8 @@ def _as_type(text: str, kind: type, path: str) -> Any:
     try:
         if kind is bool:
             return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if kind is tuple:
+            return tuple(float(part) if "." in part or "e" in part else int(part) for part in text.split(","))
         return kind(text) if kind in (int, float) else text
     except (ValueError, KeyError):
         raise UserError(f"The value of {path} must be of type {kind.__name__}, not {text!r}.") from None

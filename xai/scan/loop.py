@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
+import safetensors
 import torch
 from torch import Tensor, nn
 
-from xai.errors import UserError
 from xai.scan.scene import Scene
 from xai.training.batches import Progress
 from xai.training.checkpoint import CHECKPOINT, load_checkpoint, save_checkpoint
@@ -158,15 +160,20 @@ class Loop:
         """Go to where the last good checkpoint of this stage was written; False where there is none."""
         for name in (CHECKPOINT, PREVIOUS):
             path = self.scene.store.folder / name
-            if not path.is_file():
+            if saved_position(path).get("stage") != self.stage.name:
                 continue
-            try:
-                state = load_checkpoint(path, self.stage.modules, self.stage.optimizer)
-            except UserError:  # of another stage, or damaged: the one before may be whole
-                continue
-            if state["stage"] == self.stage.name:
-                self._epoch, self._step, self._sums = state["epoch"], state["step"], state["sums"]
-                self._seconds = state["seconds"]
-                self.history[:] = state["history"]
-                return True
+            state = load_checkpoint(path, self.stage.modules, self.stage.optimizer)
+            self._epoch, self._step, self._sums = state["epoch"], state["step"], state["sums"]
+            self._seconds = state["seconds"]
+            self.history[:] = state["history"]
+            return True
         return False
+
+
+def saved_position(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; empty where there is none, or a damaged one."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return json.loads(file.metadata()["state"])
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError):
+        return {}

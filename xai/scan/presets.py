@@ -42,7 +42,7 @@ def find_preset(name: str) -> ScanConfig:
     return PRESETS[name].config
 
 
-_ADAM_PRETEXT = Pretext(epochs=26, batch=256, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2)
+_ADAM_PRETEXT = Pretext(epochs=30, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2)
 _GLYPHS = ScanConfig(
     preset="embedded",
     neighbours=10,
@@ -51,7 +51,7 @@ _GLYPHS = ScanConfig(
         Group(
             heads=(3, 8, 24),
             replicas=5,
-            training=HeadTraining(views=GLYPHS),
+            training=HeadTraining(epochs=100, batch=512, rate=5e-3, views=GLYPHS),
             finetune=FineTuning(epochs=4, views=GLYPHS),
             selflabel=SelfLabelling(epochs=3, views=GLYPHS),
         ),

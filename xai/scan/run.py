@@ -143,7 +143,10 @@ class ScanRun:
     def features(self, split: str) -> np.ndarray:
         """Features of the pretext task, in which neighbours were looked for: float32 (N, D), each of length 1."""
         _check_split(split)
-        found = self._keep("features", lambda: self.store.read("features"))[split].float()
+        return self._keep(("features", split), lambda: self._features(split))
+
+    def _features(self, split: str) -> np.ndarray:
+        found = self.store.read("features")[split].float()
         return torch.nn.functional.normalize(found, dim=1).numpy()
 
     def probabilities(self, head: str | int | Head | None, split: str) -> np.ndarray:

@@ -81,7 +81,7 @@ def start(
         store = RunStore.create(folder, config, _about(packed, notes))
         if packed is not None:
             write_pictures(store, packed)
-    processes.summed([0.0])  # the others wait for the files
+    processes.wait()  # for the files
     runner = _Runner(RunStore.open(folder), place, processes, on_progress)
     return replace(runner.go(stop), notes=tuple(notes))
 
@@ -179,6 +179,8 @@ class _Runner:
         self, store: RunStore, device: torch.device, processes: Processes, on_progress: Progress | None
     ) -> None:
         self.store, self.config, self.processes = store, store.config, processes
+        if processes.world > 1:
+            store.share(processes.first, processes.wait)
         self.scene = open_scene(store, device, processes)
         self.history = store.history()
         self._on_progress = on_progress
@@ -204,7 +206,8 @@ class _Runner:
             if not done:
                 self.processes.close()
                 return Outcome(self.store.folder, False)
-            if stop() and name != names[-1]:
+            if self.processes.any(stop()) and name != names[-1]:
+                self.processes.close()
                 return Outcome(self.store.folder, False)
         self.processes.close()
         return Outcome(self.store.folder, True)
@@ -241,13 +244,9 @@ class _Runner:
         """Write down that a stage is finished; its checkpoint is of no more use."""
         self.store.write_history(self.history)
         self.store.finish(name, **facts)
-        for file in (CHECKPOINT, PREVIOUS):
+        for file in (CHECKPOINT, PREVIOUS) if self.processes.first else ():
             (self.store.folder / file).unlink(missing_ok=True)
         return True
-
-    def _write(self, name: str, tensors: dict[str, Tensor], parents: tuple[str, ...]) -> None:
-        if self.processes.first:
-            self.store.write(name, tensors, parents)
 
     def _pretext(self, stop: Stop, tell: Progress) -> bool:
         config, plan = self.config, self.config.pretext

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import safetensors
-
 from xai.scan.config import ScanConfig
-from xai.scan.loop import PREVIOUS
+from xai.scan.loop import PREVIOUS, saved_position
 from xai.scan.run import EMBEDDED
 from xai.scan.runner import costs, stages_of
 from xai.scan.store import RunStore
@@ -58,9 +55,8 @@ def read_status(run: str | Path) -> dict[str, Any]:
 
 def _checkpoint(folder: Path) -> tuple[str | None, int, list[dict[str, Any]]]:
     for name in (CHECKPOINT, PREVIOUS):
-        if (folder / name).is_file():
-            with safetensors.safe_open(folder / name, framework="pt") as file:
-                state = json.loads(file.metadata()["state"])
+        state = saved_position(folder / name)
+        if state:
             return state["stage"], state["epoch"], state["history"]
     return None, 0, []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ SHARD_BYTES = 15 * 2**20  # every file host takes that
 class RunStore:
     """Reads and writes the files of one run.
 
+    Of several processes the first writes; the others wait for it, and then read what is there.
+
     Attributes:
         folder: of the run.
         config: as the run was told, groups of heads that came later included.
@@ -38,6 +40,11 @@ class RunStore:
 
     def __init__(self, folder: Path, config: ScanConfig, about: Mapping[str, Any], state: dict[str, Any]) -> None:
         self.folder, self.config, self.about, self._state = folder, config, dict(about), state
+        self.first, self.wait = True, lambda: None
+
+    def share(self, first: bool, wait: Callable[[], None]) -> None:
+        """Let several processes use the run: whether this is the first, and how to wait for all others."""
+        self.first, self.wait = first, wait
 
     @classmethod
     def create(cls, folder: Path, config: ScanConfig, about: Mapping[str, Any]) -> RunStore:
@@ -114,6 +121,9 @@ class RunStore:
             parents: artefacts that it was computed from.
             whole: as one file, however large.
         """
+        if not self.first:
+            self._write_state()
+            return
         chain = {parent: self.digest(parent) for parent in parents}
         shards = [dict(tensors)] if whole else _cut(tensors)
         files = []
@@ -146,7 +156,7 @@ class RunStore:
         if self.has(name):
             files = self._state["artefacts"].pop(name)["files"]
             self._write_state()
-            for file, _ in files:
+            for file, _ in files if self.first else ():
                 (self.folder / file).unlink(missing_ok=True)
 
     def files(self, name: str) -> list[Path]:
@@ -160,6 +170,8 @@ class RunStore:
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write metrics.jsonl, a line for each epoch."""
+        if not self.first:
+            return
         write_atomic(self.folder / METRICS_FILE, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def history(self) -> list[dict[str, Any]]:
@@ -194,7 +206,11 @@ class RunStore:
                 )
 
     def _write_state(self) -> None:
-        _write_json(self.folder / STATE_FILE, self._state)
+        if self.first:
+            _write_json(self.folder / STATE_FILE, self._state)
+        self.wait()
+        if not self.first:
+            self._state = _read_json(self.folder / STATE_FILE)
 
 
 def _cut(tensors: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
