@@ -23,10 +23,11 @@ from xai.cli.scan_asking import parse_range
 from xai.errors import UserError
 from xai.scan.choose_k import choose_k
 from xai.scan.config import GLYPHS, FineTuning, Group, HeadTraining, Pretext, ScanConfig, SelfLabelling, changed
+from xai.scan.plan import fitted, stages_of
 from xai.scan.presets import PRESETS
 from xai.scan.query import query
 from xai.scan.run import ScanRun, open_run
-from xai.scan.runner import fitted, resume, stages_of, start
+from xai.scan.runner import resume, start
 from xai.scan.selflabel import confident
 from xai.scan.status import read_status
 from xai.scan.usage import HeadMeasures, passes

@@ -7,8 +7,8 @@ from typing import Any
 
 from xai.scan.config import ScanConfig
 from xai.scan.loop import PREVIOUS, saved_position
+from xai.scan.plan import costs, stages_of
 from xai.scan.run import EMBEDDED
-from xai.scan.runner import costs, stages_of
 from xai.scan.store import RunStore
 from xai.training.checkpoint import CHECKPOINT
 
