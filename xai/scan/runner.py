@@ -61,6 +61,7 @@ def start(
     place = find_device(device)
     packed = find_pictures(config, on_progress)
     config, notes = fitted(config, len(packed.train.names) if packed else config.glyphs[0])
+    notes += [f"Left out {name}: {reason}" for name, reason in (packed.skipped if packed else ())]
     processes = Processes()
     if processes.first:
         store = RunStore.create(folder, config, _about(packed, notes))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -62,9 +63,7 @@ class Stages:
         found: dict[str, Tensor] = {}
         for split, own in (("train", 0), ("validation", None)):
             queries = F.normalize(parts[split].float(), dim=1)
-            places, likeness = nearest(
-                queries, base, config.neighbours, own=own, on_progress=lambda f: tell(0.5 + 0.5 * f, "neighbours")
-            )
+            places, likeness = self._mined(queries, base, own, lambda f: tell(0.5 + 0.5 * f, "neighbours"))
             found[f"{split}/indices"], found[f"{split}/similarities"] = places.int(), likeness.half()
         self.store.write("neighbours", found, ("features",))
         facts = {}
@@ -75,6 +74,20 @@ class Stages:
                 for split in parts
             }
         return self._finish("neighbours", **facts)
+
+    def _mined(
+        self, queries: Tensor, base: Tensor, own: int | None, on_progress: Callable[[float], None]
+    ) -> tuple[Tensor, Tensor]:
+        """Neighbours of all queries; each process looks for those of its share."""
+        count, processes = self.config.neighbours, self.processes
+        edges = [len(queries) * part // processes.world for part in range(processes.world + 1)]
+        first, last = edges[processes.rank : processes.rank + 2]
+        places = torch.zeros(len(queries), count, dtype=torch.int64)
+        likeness = torch.zeros(len(queries), count)
+        start = None if own is None else own + first
+        mine = nearest(queries[first:last], base, count, own=start, on_progress=on_progress)
+        places[first:last], likeness[first:last] = mine[0].cpu(), mine[1].cpu()
+        return processes.added(places), processes.added(likeness)
 
     def heads(self, group: Group, stop: Stop, tell: Progress) -> bool:
         """Train the heads of a group on cached features, and put the best of each size first."""
