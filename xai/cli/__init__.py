@@ -18,6 +18,9 @@ from xai.cli import (
     explaining,
     feature_maps,
     filters,
+    scan,
+    scan_asking,
+    scan_explain,
     serving,
     training,
 )
@@ -59,6 +62,21 @@ def _root(
 _OPEN = {"allow_extra_args": True, "ignore_unknown_options": True}
 _METHOD_OPTIONS = "Methods have options of their own (such as --relu, --no-relu): see `xai methods NAME`."
 
+clustering = typer.Typer(
+    help="Cluster pictures without labels, and ask what the clusters are.", no_args_is_help=True, add_completion=False
+)
+clustering.command()(scan.train)
+clustering.command()(scan.resume)
+clustering.command()(scan.status)
+clustering.command()(scan.presets)
+clustering.command()(scan_asking.evaluate)
+clustering.command()(scan_asking.query)
+clustering.command()(scan_explain.explain)
+clustering.command("retrain-heads")(scan.retrain_heads)
+clustering.command("choose-k")(scan_asking.choose_k)
+clustering.command("import")(scan.import_)
+clustering.command()(scan.export)
+
 app.command()(spread(browse.models))
 app.command()(spread(browse.layers))
 app.command()(spread(browse.methods))
@@ -72,6 +90,7 @@ app.command("dff")(spread(concepts.dff))
 app.command()(spread(dreaming.dream))
 app.command()(spread(attacking.fgsm))
 app.command()(spread(training.train))
+app.add_typer(clustering, name="scan")
 app.command("app")(spread(serving.app))
 app.command()(spread(serving.notebooks))
 

@@ -136,7 +136,7 @@ def train(
     from xai.training.session import start
 
     more: dict[str, Any] = {"device": device, "memory": memory * 1e9}
-    with _stopping(seconds) as stop, _progress(quiet) as tell:
+    with stopping(seconds) as stop, training_progress(quiet) as tell:
         more |= {"stop": stop, "on_progress": tell}
         if resume is not None:
             outcome = go_on(resume, **more)
@@ -210,7 +210,7 @@ def _split_teacher(teacher: str | None) -> tuple[str, str] | None:
 
 
 @contextmanager
-def _stopping(seconds: float | None) -> Iterator[Callable[[], bool]]:
+def stopping(seconds: float | None) -> Iterator[Callable[[], bool]]:
     """Give a function that says when to stop: the time is over, Ctrl-C (once; twice ends at once) or SIGTERM."""
     end = None if seconds is None else time.monotonic() + seconds
     asked = False
@@ -231,7 +231,7 @@ def _stopping(seconds: float | None) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[float, str], None]]:
+def training_progress(quiet: bool) -> Iterator[Callable[[float, str], None]]:
     """A bar on a terminal; elsewhere a line a minute, so that a log tells how far a run is."""
     said = time.monotonic()
     with progress("Training", quiet=quiet) as bar:

@@ -68,6 +68,10 @@ class Processes:
         """Add up numbers over processes."""
         return self.added(torch.tensor(values, dtype=torch.float64)).tolist()
 
+    def wait(self) -> None:
+        """Wait until all processes are here."""
+        self.summed([0.0])
+
     def agree(self, network: nn.Module) -> None:
         """Give all processes the first one's running means: without synchronised norms each has its own."""
         if self.world > 1:

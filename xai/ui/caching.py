@@ -30,6 +30,18 @@ MEGABYTE = 2**20
 TRACE_BYTES = int(os.environ.get("XAI_TRACE_MB", "1500")) * MEGABYTE
 EXPLANATION_BYTES = 128 * MEGABYTE
 PICTURE_BYTES = 128 * MEGABYTE
+PANELS = (
+    "start",
+    "feature_maps",
+    "filters",
+    "attribution",
+    "compare",
+    "concepts",
+    "dreams",
+    "attacks",
+    "clusters",
+    "query",
+)
 
 Made = TypeVar("Made")
 
@@ -112,7 +124,7 @@ def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
     keep_freed_memory()
     torch.set_num_threads(1)
-    for page in ("start", "feature_maps", "filters", "attribution", "compare", "concepts", "dreams", "attacks"):
+    for page in PANELS:
         importlib.import_module(f"xai.ui.panels.{page}")
     try:
         model = network(*start_model())

@@ -17,6 +17,8 @@ PAGES = (
     ("concepts", "Concepts", ":material/category:"),
     ("feature_visualization", "Feature visualisation", ":material/brush:"),
     ("adversarial", "Adversarial", ":material/shield:"),
+    ("clusters", "Clusters", ":material/bubble_chart:"),
+    ("query", "Query", ":material/image_search:"),
 )
 
 

@@ -72,6 +72,16 @@ def choose() -> Choice:
     return choice
 
 
+def choose_picture() -> tuple[Image, str]:
+    """Show in the sidebar which picture, for a page that brings its own networks; return it and its source.
+
+    Raises:
+        UserError: the link or the upload names no picture that can be read.
+    """
+    with st.sidebar:
+        return _pick_picture()
+
+
 def _adopt_link(model: Model) -> None:
     """Read what the link says about layer, class, method and options, in the words of a RunSpec."""
     state.adopt("layer", lambda text: _read_layer(model, text))

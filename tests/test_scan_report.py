@@ -1,0 +1,55 @@
+"""The page about a run: complete, offline, accessible by its texts; and the command that writes it."""
+
+import json
+import re
+
+import pytest
+from scan_runs import make_run
+
+from xai.cli import main
+from xai.report.clusters import Wanted, write_report
+from xai.scan.explain.survey import find_terms
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("scan") / "run")
+
+
+def test_the_page_holds_everything_and_asks_for_nothing(run):
+    told = []
+    wanted = Wanted((0, 4), visualise=False, pointing=10)
+    page = write_report(run, run.head(8), find_terms(run), wanted, lambda part, text: told.append(part))
+    assert told[0] == 0 and told[-1] == 1 and told == sorted(told)
+    for heading in (
+        "How good is the clustering?",
+        "How do the heads nest?",
+        "Where do the pictures lie?",
+        "Borderline",
+    ):
+        assert heading in page
+    assert page.count('<h2 id="cluster-') == 2 and "<script" not in page
+    assert not re.findall(r"""(?:src|href)=["']?(?!data:|#)""", page)
+    assert all(re.findall(r'<img [^>]*alt="([^"]*)"', page)) and page.count("<img") > 10
+    assert "http" not in re.sub(r"https?://www\.w3\.org/\S*", "", page)
+
+
+def test_a_head_of_another_size_has_its_own_page(run):
+    page = write_report(run, run.head(3), None, Wanted((1,), pointing=0))
+    assert "Cluster 1" in page and "Words that set it apart" not in page and "excite it most" in page
+
+
+def test_the_command_writes_the_page_and_refuses_mistakes(run, tmp_path, capsys):
+    path = tmp_path / "page.html"
+    options = ["--head", "8", "--cluster", "2", "--no-dream", "--pointing", "0", "--quiet", "--json"]
+    assert main(["scan", "explain", str(run.folder), "-o", str(path), *options]) == 0
+    assert json.loads(capsys.readouterr().out)["head"] == "k8" and "Cluster 2" in path.read_text()
+    for wrong, said in (
+        (["--cluster", "8"], "clusters 0 to 7"),
+        (["--method", "magic"], "magic"),
+        (["--layout", "umap"], "pca, t-sne"),
+        (["--tags", str(tmp_path / "none.csv")], "tags"),
+        (["-o", str(tmp_path / "page.pdf")], "must end in .html"),
+    ):
+        assert main(["scan", "explain", str(run.folder), "--quiet", "--pointing", "0", *wrong]) == 2
+        assert said in capsys.readouterr().err

@@ -1,0 +1,453 @@
+"""Runs: stopping and going on, the gate, files that do not belong together, odd data, commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+import xai
+from xai.cli import main
+from xai.cli.scan import parse_heads
+from xai.cli.scan_asking import parse_range
+from xai.errors import UserError
+from xai.scan.choose_k import choose_k
+from xai.scan.config import GLYPHS, FineTuning, Group, HeadTraining, Pretext, ScanConfig, SelfLabelling, changed
+from xai.scan.plan import fitted, stages_of
+from xai.scan.presets import PRESETS
+from xai.scan.query import query
+from xai.scan.run import ScanRun, open_run
+from xai.scan.runner import resume, start
+from xai.scan.selflabel import confident
+from xai.scan.status import read_status
+from xai.scan.usage import HeadMeasures, passes
+
+TINY = ScanConfig(
+    preset="test",
+    architecture="micro",
+    glyphs=(64, 24),
+    neighbours=4,
+    pretext=Pretext(epochs=2, batch=32, optimizer="adamw", rate=2e-3, projection=16, monitor=1, views=GLYPHS),
+    groups=(
+        Group(
+            heads=(3, 5),
+            replicas=2,
+            training=HeadTraining(epochs=4, batch=32, cached=1, views=GLYPHS),
+            finetune=FineTuning(epochs=2, batch=32, memory=64, views=GLYPHS),
+            selflabel=SelfLabelling(epochs=2, batch=32, least=2, views=GLYPHS),
+        ),
+    ),
+)
+HEADS_ONLY = replace(TINY, groups=(replace(TINY.groups[0], finetune=None, selflabel=None),))
+ARTEFACTS = ("pretext", "features", "neighbours", "heads-main", "network-main", "predictions-main")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run through all stages."""
+    folder = tmp_path_factory.mktemp("scan") / "run"
+    assert start(TINY, folder).finished
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(finished: Path) -> ScanRun:
+    return open_run(finished)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    state = json.loads((folder / "state.json").read_text())
+    return {name: entry["digest"] for name, entry in state["artefacts"].items()}
+
+
+def _losses(folder: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_a_run_holds_what_was_asked_for(run: ScanRun) -> None:
+    assert [head.name for head in run.heads] == ["k3", "k3-2", "k5", "k5-2"]
+    assert run.head().name == "k5" and run.head(3).clusters == 3 and run.head("k3-2").replica == 1
+    with pytest.raises(UserError, match="Unknown head 'k4'"):
+        run.head("k4")
+    for split, count in (("train", 64), ("validation", 24)):
+        assert run.features(split).shape == (count, 16)
+        np.testing.assert_allclose(np.linalg.norm(run.features(split), axis=1), 1, atol=1e-5)
+        indices, similarities = run.neighbours(split)
+        assert indices.shape == similarities.shape == (count, 4) and indices.dtype == np.int32
+        np.testing.assert_allclose(run.probabilities("k5", split).sum(1), 1, atol=1e-5)
+    assert not (run.neighbours("train")[0] == np.arange(64)[:, None]).any()
+    assert sorted(_digests(run.folder)) == sorted(ARTEFACTS)  # the cache is gone
+
+
+def test_what_is_stored_is_what_the_networks_say(run: ScanRun) -> None:
+    picture = run.pictures("validation")[3]
+    np.testing.assert_allclose(run.embed(picture), run.features("validation")[3], atol=2e-3)
+    assigned = run.assign(picture)
+    for head in run.heads:
+        np.testing.assert_allclose(assigned[head.name], run.probabilities(head, "validation")[3], atol=2e-3)
+        with torch.no_grad():
+            logits = run.network(head)(run.normalise(run.prepare(picture)))[0]
+        np.testing.assert_allclose(logits.softmax(0).numpy(), assigned[head.name], atol=1e-5)
+
+
+def test_every_method_can_explain_a_cluster(run: ScanRun) -> None:
+    model = run.model("k5")
+    assert model.class_names == tuple(f"cluster {number}" for number in range(5)) and model.trained
+    maps = xai.explain(model, run.pictures("train")[0], "grad_cam", target=[0, "cluster 3"]).map
+    assert maps.shape == (2, 32, 32) and np.abs(maps[0] - maps[1]).max() > 0
+    predicted = xai.predict(model, run.pictures("train")[0], k=1)[0]
+    assert predicted[1] == pytest.approx(float(run.probabilities("k5", "train")[0].max()), abs=2e-3)
+
+
+def test_the_best_replica_comes_first_in_the_history_too(run: ScanRun) -> None:
+    rows = [row for row in run.history if row["stage"] == "heads-main"]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert rows[-1]["score"]["k5"] <= rows[-1]["score"]["k5-2"] and rows[-1]["score"]["k3"] <= rows[-1]["score"]["k3-2"]
+    for row in run.history:
+        for shares in row.get("usage", {}).values():
+            assert sum(shares) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("interruptions", [1, 5])
+def test_a_stopped_run_ends_as_one_that_never_stopped(finished: Path, tmp_path: Path, interruptions: int) -> None:
+    """Stopped after every `interruptions` steps, at whatever stage that is."""
+    done = 0
+
+    def stop() -> bool:
+        nonlocal done
+        done += 1
+        return done % (3 + interruptions) == 0
+
+    outcome = start(TINY, tmp_path / "run", stop=stop)
+    calls = 1
+    while not outcome.finished:
+        outcome, calls = resume(tmp_path / "run", stop=stop), calls + 1
+    assert calls > 3
+    assert _digests(tmp_path / "run") == _digests(finished)
+    assert _losses(tmp_path / "run") == _losses(finished)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_as_one_that_never_stopped(tmp_path: Path) -> None:
+    """SIGKILL at random moments of the smoke preset, on the command line."""
+    often = "import xai.scan.loop; xai.scan.loop._CHECKPOINT_SECONDS = 0.2"
+    command = [sys.executable, "-c", f"import sys; from xai.cli import main; {often}; sys.exit(main())", "scan"]
+    new = ["train", "--preset", "smoke", "--threads", "1", "--quiet", "--device", "cpu", "--output"]
+    subprocess.run([*command, *new, str(tmp_path / "whole")], check=True)
+    killed, moments = tmp_path / "killed", np.random.default_rng(0).uniform(0.1, 1.5, 5)
+    process = subprocess.Popen([*command, *new, str(killed)])
+    for moment in moments:
+        deadline = time.monotonic() + 120
+        while not any(killed.glob("checkpoint*")) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process = subprocess.Popen([*command, "resume", str(killed), "--quiet"])
+    assert process.wait() == 0
+    assert _digests(killed) == _digests(tmp_path / "whole")
+
+
+def test_a_checkpoint_of_another_stage_or_a_damaged_one_is_not_used(finished: Path, tmp_path: Path) -> None:
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps == 3
+
+    start(TINY, tmp_path / "run", stop=stop)
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    assert checkpoint.is_file()
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    assert resume(tmp_path / "run").finished  # from the beginning of the stage
+    assert _digests(tmp_path / "run") == _digests(finished)
+
+
+def test_a_file_that_was_changed_is_refused(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    assert main(["scan", "export", str(finished), "--output", str(copy), "--json"]) == 0
+    features = copy / "features.safetensors"
+    features.write_bytes(features.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(UserError, match=r"features.safetensors' is not the one that the run wrote"):
+        open_run(copy).features("train")
+    state = json.loads((copy / "state.json").read_text())
+    state["artefacts"]["pretext"]["digest"] = "another"
+    (copy / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UserError, match="was computed from another 'pretext'"):
+        open_run(copy)
+    with pytest.raises(UserError, match="holds no clustering run"):
+        open_run(tmp_path)
+
+
+def _measures(score: float, information: float, used: int) -> list[list[HeadMeasures]]:
+    return [[HeadMeasures(score, information, 0.9, used, ())]]
+
+
+def test_the_gate_lets_nothing_through_that_got_worse() -> None:
+    old = _measures(0.5, 0.6, 8)
+    assert passes(_measures(0.4, 0.6, 8), old)
+    for worse in (_measures(0.6, 0.7, 8), _measures(0.4, 0.5, 8), _measures(0.4, 0.7, 7), old):
+        assert not passes(worse, old)
+    assert not passes(_measures(0.3, 0.7, 8) + _measures(0.51, 0.7, 8), old + _measures(0.5, 0.6, 8))
+
+
+def test_self_labelling_and_fine_tuning_never_make_the_held_out_score_worse(run: ScanRun) -> None:
+    for stage in ("finetune-main", "selflabel-main"):
+        facts = run.store.facts(stage)
+        assert facts["score"] <= facts["score_before"] + 1e-3  # 16-bit weights
+        kept = [row["epoch"] for row in run.history if row["stage"] == stage and row["kept"]]
+        assert facts["kept_epoch"] == max(kept, default=0)
+
+
+def test_a_teacher_that_learns_nonsense_is_turned_away(tmp_path: Path) -> None:
+    """A rate that destroys the network: what came in must come out."""
+    wild = replace(TINY.groups[0], finetune=None, selflabel=SelfLabelling(epochs=2, batch=32, rate=5.0, average=0.0))
+    start(replace(TINY, groups=(wild,)), tmp_path / "run")
+    opened = open_run(tmp_path / "run")
+    assert opened.store.facts("selflabel-main")["kept_epoch"] == 0
+    start(replace(HEADS_ONLY), tmp_path / "plain")
+    plain = open_run(tmp_path / "plain")
+    np.testing.assert_allclose(
+        opened.probabilities("k5", "validation"), plain.probabilities("k5", "validation"), atol=5e-3
+    )
+
+
+def test_every_cluster_teaches_and_the_threshold_rises() -> None:
+    sure = torch.tensor([0.99, 0.9, 0.8, 0.7, 0.4, 0.35, 0.3])
+    cluster = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    plan = SelfLabelling(epochs=3, threshold=0.95, start=0.5, least=1)
+    first, last = (confident(sure, cluster, plan, epoch, 3).tolist() for epoch in (0, 2))
+    assert first == [True, True, False, False, True, True, False]  # the surer half of each
+    assert last == [True, False, False, False, True, False, False]  # over 0.95, and the surest one
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_gradients_of_one(tmp_path: Path) -> None:
+    """Gloo: negatives and entropy over the whole batch. Without batch norms, which gloo cannot synchronise."""
+    script = Path(__file__).with_name("scan_gradients.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for count in ("1", "2"):
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count]
+        subprocess.run(
+            [*launch, str(script), str(tmp_path / f"{count}.pt")],
+            env=environment,
+            check=True,
+            capture_output=True,
+            timeout=300,
+        )
+    one, two = (torch.load(tmp_path / f"{count}.pt", weights_only=True) for count in "12")
+    assert one.keys() == two.keys() and len(one) > 12
+    for name in one:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-6, msg=name)
+        assert one[name].abs().max() > 0, name
+
+
+def _odd_pictures(folder: Path, count: int) -> None:
+    generator = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        height, width = generator.integers(20, 60, 2)
+        mode, channels = (("RGB", 3), ("L", 1), ("RGBA", 4))[number % 3]
+        pixels = generator.integers(0, 255, (height, width, channels), dtype=np.uint8).squeeze()
+        PIL.Image.fromarray(pixels, mode).save(folder / f"{number:03}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+
+
+def test_unlabelled_pictures_of_all_sizes_and_kinds_with_a_broken_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _odd_pictures(tmp_path / "odd", 40)
+    config = replace(HEADS_ONLY, data=str(tmp_path / "odd"), size=24)
+    outcome = start(config, tmp_path / "run")
+    assert outcome.finished
+    assert [note for note in outcome.notes if note.startswith("Left out broken.png: ")]
+    opened = open_run(tmp_path / "run")
+    assert [Path(name).name for name, _ in opened.store.about["data"]["skipped"]] == ["broken.png"]
+    assert opened.pictures("train").labels is None and opened.pictures("train")[0].shape == (24, 24, 3)
+    assert main(["scan", "evaluate", str(tmp_path / "run")]) == 0
+    assert "labels: none" in capsys.readouterr().out
+    (tmp_path / "labels.csv").write_text("name,label\n" + "".join(f"{n:03}.png,{'ab'[n % 2]}\n" for n in range(40)))
+    assert main(["scan", "evaluate", str(tmp_path / "run"), "--labels", str(tmp_path / "labels.csv"), "--json"]) == 0
+    assert {"accuracy", "nmi"} <= set(json.loads(capsys.readouterr().out)["measured"][0])
+    (tmp_path / "odd").rename(tmp_path / "gone")  # the run does not need the folder any more
+    assert len(query(opened, opened.pictures("validation")[0]).neighbours) == 10
+
+
+def test_batches_larger_than_the_data_shrink_and_say_so() -> None:
+    config, notes = fitted(TINY, 20)
+    assert config.pretext is not None and config.pretext.batch == 20
+    assert notes[0] == "The pretext batch of 32 is larger than the 20 training pictures; 20 it is."
+    with pytest.raises(UserError, match="5 training pictures are too few for 4 neighbours each"):
+        fitted(TINY, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"data": "nowhere"}, "Unknown folder or data set 'nowhere'"),
+        ({"data": ""}, "Name the pictures with --data"),
+        ({"architecture": "resnet19"}, "Unknown architecture 'resnet19'"),
+    ],
+)
+def test_mistakes_in_a_plan_are_one_sentence(settings: dict, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=sentence):
+        start(replace(TINY, **settings), tmp_path / "run")
+
+
+def test_too_few_pictures_are_one_sentence(tmp_path: Path) -> None:
+    _odd_pictures(tmp_path / "few", 5)
+    with pytest.raises(UserError, match=r"holds 6 pictures .* needs at least 16"):
+        start(replace(TINY, data=str(tmp_path / "few")), tmp_path / "run")
+
+
+def test_packed_arrays_with_labels(tmp_path: Path) -> None:
+    glyphs = open_run_pictures(40)
+    np.savez(tmp_path / "packed.npz", images=glyphs, labels=np.arange(40) % 4)
+    start(replace(HEADS_ONLY, data=str(tmp_path / "packed.npz")), tmp_path / "run")
+    pictures = open_run(tmp_path / "run").pictures("train")
+    assert pictures.labels is not None and pictures.label_names == ("class 0", "class 1", "class 2", "class 3")
+    place = int(pictures.names[5].removeprefix("picture "))
+    assert (pictures[5] == glyphs[place]).all() and pictures.labels[5] == place % 4
+
+
+def open_run_pictures(count: int) -> np.ndarray:
+    from xai.scan.glyphs import Glyphs
+
+    glyphs = Glyphs(count)
+    return np.stack([glyphs.picture(place) for place in range(count)])
+
+
+def test_more_heads_on_a_finished_run(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["scan", "retrain-heads", str(finished), "--heads", "4", "--replicas", "1", "--epochs", "2"]
+    assert main([*asked, "--output", str(tmp_path / "more"), "--quiet"]) == 0
+    opened = open_run(tmp_path / "more")
+    assert [head.name for head in opened.heads] == ["k3", "k3-2", "k5", "k5-2", "k4"]
+    answer = query(opened, opened.pictures("train")[0], heads=[opened.head("k4"), opened.head("k3")], count=3)
+    assert [each.head.name for each in answer.heads] == ["k4", "k3"]
+    np.testing.assert_allclose(opened.probabilities("k5", "train"), open_run(finished).probabilities("k5", "train"))
+    assert main([*asked[:4], "5", "--output", str(tmp_path / "again")]) == 2
+    assert "has heads of 5 clusters already" in capsys.readouterr().err
+
+
+def test_a_query_finds_itself_and_says_when_it_is_unlike_the_training_pictures(run: ScanRun) -> None:
+    answer = query(run, run.pictures("train")[7], count=4)
+    assert answer.neighbours[0] == 7 and answer.similarities[0] == pytest.approx(1, abs=1e-3)
+    assert list(answer.neighbours[1:]) == list(run.neighbours("train")[0][7, :3])
+    for each in answer.heads:
+        shared = (run.probabilities(each.head, "train")[answer.neighbours].argmax(1) == each.cluster).mean()
+        assert each.shared == pytest.approx(shared) and each.probability >= each.second_probability
+    with pytest.raises(UserError, match="ask for 1 to 64, not 65"):
+        query(run, run.pictures("train")[7], count=65)
+
+
+def test_query_on_the_command_line(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["scan", "query", str(finished), "cat,coffee", "-c", "3,k5-2", "-k", "3"]
+    assert main([*asked, "--output", str(tmp_path / "out"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [each["picture"] for each in told] == ["cat", "coffee"]
+    assert [each["head"] for each in told[0]["clusters"]] == ["k3", "k5-2"] and len(told[0]["neighbours"]) == 3
+    assert sorted(path.name for path in (tmp_path / "out").glob("cat*.png")) == [
+        "cat_k3_grad_cam.png",
+        "cat_k5-2_grad_cam.png",
+        "cat_neighbours.png",
+    ]
+    assert main([*asked, "--perf"]) == 0
+    assert "s for clusters and neighbours" in capsys.readouterr().out
+    assert main(["scan", "query", str(finished), "nothing.png"]) == 2
+    assert main(["scan", "query", str(finished), "cat", "-c", "9"]) == 2
+    assert "Choose one of: k3, k3-2, k5, k5-2" in capsys.readouterr().err
+
+
+def test_status_tells_what_is_done_and_what_is_left(finished: Path, tmp_path: Path) -> None:
+    said = read_status(finished)
+    assert said["finished"] and said["seconds_left"] is None
+    assert [stage["name"] for stage in said["stages"]] == stages_of(TINY)
+    steps = iter(range(100))
+    start(TINY, tmp_path / "run", stop=lambda: next(steps) == 2)
+    said = read_status(tmp_path / "run")
+    assert not said["finished"] and said["seconds_left"] > 0
+    assert [stage["state"] for stage in said["stages"]][:2] == ["running", "waiting"]
+    with pytest.raises(UserError, match="is not finished"):
+        from xai.scan.moving import add_heads
+
+        add_heads(tmp_path / "run", (7,))
+
+
+def test_a_head_as_a_model_file_and_arrays(finished: Path, tmp_path: Path) -> None:
+    assert main(["scan", "export", str(finished), "--head", "k5", "--output", str(tmp_path / "k5"), "--json"]) == 0
+    model, run = xai.load_model(str(tmp_path / "k5"), device="cpu"), open_run(finished)
+    picture = run.pictures("train")[0]
+    found = {name: share for name, share, _ in xai.predict(model, picture, k=5)}
+    for number, share in enumerate(run.assign(picture)["k5"]):
+        assert found[f"cluster {number}"] == pytest.approx(float(share), abs=1e-4)
+    assert main(["scan", "export", str(finished), "--output", str(tmp_path / "all.npz")]) == 0
+    with np.load(tmp_path / "all.npz") as arrays:
+        assert arrays["train_k3"].shape == (64, 3) and arrays["validation_labels"].shape == (24,)
+
+
+def test_weights_from_elsewhere_start_a_run(finished: Path, tmp_path: Path) -> None:
+    assert main(["scan", "export", str(finished), "--head", "k5", "--output", str(tmp_path / "k5"), "--json"]) == 0
+    asked = ["scan", "import", str(tmp_path / "k5" / "model.safetensors"), "--data", "glyphs", "--size", "32"]
+    asked += [
+        "--architecture",
+        "micro",
+        "--heads",
+        "4",
+        "--replicas",
+        "1",
+        "--output",
+        str(tmp_path / "run"),
+        "--quiet",
+    ]
+    asked += ["--set", "glyphs=64,24", "--set", "neighbours=4", "--set", "groups.training.epochs=2"]
+    assert main(asked) == 0
+    opened, network = open_run(tmp_path / "run"), open_run(finished).network("k5")
+    imported = opened.pretext().backbone.state_dict()
+    for name, value in network.state_dict().items():
+        if not name.startswith("fc."):
+            torch.testing.assert_close(imported[name], value, rtol=1e-3, atol=1e-5)
+    assert opened.features("train").shape == (64, 64)
+
+
+def test_numbers_of_clusters_are_compared_without_labels(finished: Path) -> None:
+    before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    found = choose_k(finished, (2, 4), replicas=2, epochs=3)
+    assert [each.clusters for each in found] == [2, 4]
+    for each in found:
+        assert 0 <= each.entropy <= 1 + 1e-9 and -1 <= each.silhouette <= 1 and each.stability <= 1
+        assert each.code_length >= -1e-6 and each.used <= each.clusters
+    assert {path.name: path.read_bytes() for path in finished.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_come_back_from_json(name: str) -> None:
+    config = PRESETS[name].config
+    assert ScanConfig.from_json(json.loads(json.dumps(config.as_json()))) == config
+
+
+def test_lists_and_settings_of_the_command_line() -> None:
+    assert parse_heads("5,20") == (5, 20) and parse_range("4:6") == (4, 5, 6) and parse_range("3,9") == (3, 9)
+    assert parse_range("2:64")[0] == 2 and parse_range("2:64")[-1] == 64 and len(parse_range("2:64")) <= 10
+    for wrong in ("5,", "a", "1,2", "3,3"):
+        with pytest.raises(UserError, match="--heads takes"):
+            parse_heads(wrong)
+    with pytest.raises(UserError, match="--range takes"):
+        parse_range("9:3")
+    assert changed(TINY, "pretext.rate", "0.5").pretext.rate == 0.5
+    assert changed(TINY, "groups.finetune.epochs", "7").groups[0].finetune.epochs == 7
+    with pytest.raises(UserError, match="Unknown entry of a run's configuration 'rat'"):
+        changed(TINY, "pretext.rat", "1")
+    with pytest.raises(UserError, match=r"pretext.epochs must be of type int, not 'x'"):
+        changed(TINY, "pretext.epochs", "x")

@@ -1,0 +1,1 @@
+"""Explanations of a clustering, as arrays: no drawing, no files."""

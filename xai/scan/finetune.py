@@ -1,0 +1,99 @@
+"""Network and heads together: the SCAN loss on random views of pixels; the best epoch is kept."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xai.scan.config import FineTuning, Group
+from xai.scan.heads import HeadObjective
+from xai.scan.nets import HeadBank
+from xai.scan.scene import Scene, make_adam
+from xai.scan.usage import HeadMeasures, as_row, measure_heads, overall
+
+STAGE = 3  # in the keys of random choices; each group adds its number
+
+
+class ClusterNetwork(nn.Module):
+    """Backbone and bank of heads: normalised pixels (N, 3, h, w) to all logits side by side (N, R * sum of k)."""
+
+    def __init__(self, backbone: nn.Module, heads: HeadBank) -> None:
+        super().__init__()
+        self.backbone, self.heads = backbone, heads
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Score every cluster of every head."""
+        return self.heads.linear(self.backbone(pixels))
+
+    def measure(self, scene: Scene, neighbours: Tensor) -> list[list[HeadMeasures]]:
+        """Measures of every head on held-out pictures; the network is in eval mode afterwards."""
+        self.eval()
+        scene.processes.agree(self)
+        held_out, train = (self.heads.split(scene.outputs(self, p)) for p in (scene.validation, scene.train))
+        return measure_heads(held_out, train, neighbours)
+
+
+class FineTuneStage:
+    """SCAN on pixels as a stage of the loop.
+
+    Attributes:
+        kept: network of the best epoch by the mean score on held-out pictures; the start counts as one.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        group: Group,
+        number: int,
+        network: ClusterNetwork,
+        near: Tensor,
+        held_near: Tensor,
+    ) -> None:
+        assert group.finetune is not None
+        self.scene, self.group, self.number = scene, group, number
+        self.plan: FineTuning = group.finetune
+        self.name = f"finetune-{group.tag}"
+        self._near, self._held_near = near, held_near
+        self.network = scene.ready(network.requires_grad_(True))
+        self._called = scene.processes.wrapped(self.network, scene.device)
+        self.objective = HeadObjective(network.heads, self.plan.entropy, self.plan.memory).to(scene.device)
+        self.kept = copy.deepcopy(self.network).eval()
+        self.epochs, self.steps = self.plan.epochs, scene.steps(self.plan.batch)
+        self.modules = {"network": self.network, "objective": self.objective, "kept": self.kept}
+        self.optimizer = make_adam([self.network], self.plan.rate, self.plan.decay)
+
+    def open(self, epoch: int) -> None:
+        """Train."""
+        self.network.train()
+
+    def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
+        """Let pictures and one neighbour of each agree."""
+        scene, plan = self.scene, self.plan
+        self.network.train()
+        batch = scene.batch(STAGE + 10 * self.number, epoch, step, plan.batch)
+        drawn = np.random.default_rng((*batch.key, 7)).integers(0, self._near.shape[1], batch.total)
+        chosen = torch.from_numpy(drawn[batch.rows.start : batch.rows.stop]).to(scene.device)
+        places = (batch.own, self._near[batch.own, chosen])
+        views = [scene.view(p, plan.views, batch.draws(use, scene.device)) for use, p in enumerate(places)]
+        with scene.computing():
+            scores = self._called(torch.cat(views)).float()
+        anchors, neighbours = (self.network.heads.split(scene.gathered(part)) for part in scores.chunk(2))
+        made = self.objective(anchors, neighbours)
+        self.optimizer.zero_grad(set_to_none=True)
+        made["loss"].backward()
+        self.optimizer.step()
+        return {name: value.detach() for name, value in made.items()}
+
+    def close(self, epoch: int) -> Mapping[str, Any]:
+        """Measure, and keep the network where it is the best up to now."""
+        measured = self.network.measure(self.scene, self._held_near)
+        before = overall(self.kept.measure(self.scene, self._held_near))
+        better = overall(measured).score < before.score
+        if better:
+            self.kept.load_state_dict(self.network.state_dict())
+        return {**as_row(measured, self.group.heads), "kept": better}

@@ -1,0 +1,124 @@
+"""What the stages make small: contrastive loss, SCAN loss, cross entropy against the teacher's clusters."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Contrast two views: each must find its partner among all other views (SimCLR, Chen et al. 2020, eq. 1).
+
+    Both views are anchors, as in the paper's equation.
+
+    Args:
+        first, second: vectors of length 1, (N, P); row i of both shows picture i.
+        temperature: of the softmax.
+
+    Returns:
+        Mean over the 2 N anchors, in nats.
+    """
+    vectors = torch.cat([first, second])  # (2 N, P)
+    likeness = vectors @ vectors.T / temperature
+    likeness = likeness.masked_fill(torch.eye(len(vectors), dtype=torch.bool, device=vectors.device), -math.inf)
+    partner = torch.arange(len(vectors), device=vectors.device).roll(len(first))
+    return F.cross_entropy(likeness, partner)
+
+
+def consistency(anchor: Tensor, neighbour: Tensor) -> Tensor:
+    """Minus the logarithm of the dot product of two assignments (SCAN, eq. 2, first part), for each pair.
+
+    Computed from logits, so that it does not overflow where both are certain of different clusters.
+
+    Args:
+        anchor, neighbour: cluster logits (..., k).
+
+    Returns:
+        (...), in nats, 0 or more.
+    """
+    return -torch.logsumexp(anchor.log_softmax(-1) + neighbour.log_softmax(-1), dim=-1)
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Entropy of distributions (..., k), in nats: ln k where all clusters are used alike."""
+    return torch.special.entr(probabilities).sum(-1)
+
+
+def scan_loss(
+    anchor: Tensor, neighbour: Tensor, weight: float, before: Tensor | None = None, share: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """SCAN loss of one head or several (Van Gansbeke et al. 2020, eq. 2): agree with neighbours, use all clusters.
+
+    With `before` the entropy is that of a running mean, so that many clusters and small batches go together; the
+    gradient is that of the batch's own mean, taken at the running one.
+
+    Args:
+        anchor, neighbour: logits (N, R, k) of R heads; anchors alone enter the mean.
+        weight: of the entropy, lambda in the paper.
+        before: running mean of the probabilities up to now, (R, k).
+        share: of this batch in the new running mean.
+
+    Returns:
+        Loss, consistency and entropy, each (R,); and the loss is consistency - weight * entropy.
+    """
+    agreement = consistency(anchor, neighbour).mean(0)
+    mean = anchor.softmax(-1).mean(0)
+    if before is not None:
+        moved = torch.lerp(before, mean.detach(), share)
+        mean = moved + mean - mean.detach()
+    spread = entropy(mean)
+    return agreement - weight * spread, agreement, spread
+
+
+def taught_loss(logits: Tensor, clusters: Tensor, confident: Tensor) -> Tensor:
+    """Cross entropy against clusters that a teacher is sure of, each cluster with the same say.
+
+    Args:
+        logits: (N, k).
+        clusters: of the teacher, int64 (N,).
+        confident: which pictures count, bool (N,).
+
+    Returns:
+        Scalar; 0, with a gradient of 0, where no picture is confident.
+    """
+    counts = torch.bincount(clusters[confident], minlength=logits.shape[1]).to(logits)
+    weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0)[clusters] * confident
+    losses = F.cross_entropy(logits, clusters, reduction="none")
+    return (losses * weights).sum() / (counts > 0).sum().clamp(min=1)
+
+
+def held_out_score(anchor: Tensor, neighbours: Tensor, clusters: int) -> Tensor:
+    """How well a head does on held-out pictures without labels; less is better, and sizes can be compared.
+
+    (consistency - H + ln k) / ln k, the consistency over all neighbours of each picture: 0 where every picture agrees
+    with its neighbours and all clusters are used alike, 1 for a head that has learned nothing.
+
+    Args:
+        anchor: probabilities of N held-out pictures (N, k).
+        neighbours: probabilities of the nearest training pictures of each (N, K, k).
+        clusters: k.
+
+    Returns:
+        Scalar.
+    """
+    agree = (anchor.unsqueeze(1) * neighbours).sum(-1).clamp(min=1e-12)
+    return (-agree.log().mean() - entropy(anchor.mean(0)) + math.log(clusters)) / math.log(clusters)
+
+
+def shared_information(anchor: Tensor, neighbours: Tensor, clusters: int) -> float:
+    """Mutual information between the cluster of a picture and that of its neighbours, in nats; more is better.
+
+    Counts hard assignments, so that a head does not gain by mere sharpening.
+
+    Args:
+        anchor: cluster of each held-out picture, int64 (N,).
+        neighbours: clusters of its nearest training pictures, int64 (N, K).
+        clusters: k.
+    """
+    pairs = anchor.unsqueeze(1) * clusters + neighbours
+    joint = torch.bincount(pairs.flatten(), minlength=clusters**2).double().view(clusters, clusters)
+    joint = joint / joint.sum()
+    return float(entropy(joint.sum(0)) + entropy(joint.sum(1)) - entropy(joint.flatten()))

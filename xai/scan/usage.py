@@ -1,0 +1,131 @@
+"""What heads do with held-out pictures, without labels: the scores that choose heads and that the gate asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xai.scan.losses import held_out_score, shared_information
+
+NEAREST = 5  # neighbours of a held-out picture that are asked
+
+
+@dataclass(frozen=True)
+class HeadMeasures:
+    """Of one head on held-out pictures; none of them needs a label.
+
+    Attributes:
+        score: see `held_out_score`; less is better.
+        information: shared between pictures and their neighbours, as a share of ln k; more is better.
+        agreement: share of neighbours in the picture's own cluster; more is better.
+        used: clusters that hold at least one picture.
+        shares: of the pictures in each cluster, (k,).
+    """
+
+    score: float
+    information: float
+    agreement: float
+    used: int
+    shares: tuple[float, ...]
+
+
+def measure_heads(held_out: Sequence[Tensor], train: Sequence[Tensor], neighbours: Tensor) -> list[list[HeadMeasures]]:
+    """Measure every head.
+
+    Args:
+        held_out, train: logits of all pictures, (N, R, k) and (M, R, k) for each size.
+        neighbours: nearest training pictures of the held-out ones, int64 (N, K).
+
+    Returns:
+        For each size its replicas.
+    """
+    near = neighbours[:, :NEAREST]
+    return [
+        [_measure(ours[:, replica], theirs[:, replica], near) for replica in range(ours.shape[1])]
+        for ours, theirs in zip(held_out, train, strict=True)
+    ]
+
+
+def _measure(held_out: Tensor, train: Tensor, near: Tensor) -> HeadMeasures:
+    clusters = held_out.shape[1]
+    assigned, around = held_out.argmax(1), train.argmax(1)[near]  # (N,), (N, K)
+    counts = torch.bincount(assigned, minlength=clusters)
+    return HeadMeasures(
+        score=float(held_out_score(held_out.softmax(1), train.softmax(1)[near], clusters)),
+        information=shared_information(assigned, around, clusters) / math.log(clusters),
+        agreement=float((around == assigned.unsqueeze(1)).float().mean()),
+        used=int((counts > 0).sum()),
+        shares=tuple((counts / counts.sum()).tolist()),
+    )
+
+
+def as_row(measured: Sequence[Sequence[HeadMeasures]], sizes: Sequence[int]) -> dict[str, Any]:
+    """What the history keeps of them: usage by head, scores by head."""
+    named = {
+        f"k{size}" if replica == 0 else f"k{size}-{replica + 1}": each
+        for size, replicas in zip(sizes, measured, strict=True)
+        for replica, each in enumerate(replicas)
+    }
+    return {
+        "usage": {name: [round(share, 4) for share in each.shares] for name, each in named.items()},
+        "score": {name: each.score for name, each in named.items()},
+        "agreement": {name: each.agreement for name, each in named.items()},
+    }
+
+
+def overall(measured: Sequence[Sequence[HeadMeasures]]) -> HeadMeasures:
+    """Best head of each size (the first) taken together: means, and the number of used clusters in all."""
+    first = [replicas[0] for replicas in measured]
+    return HeadMeasures(
+        score=sum(each.score for each in first) / len(first),
+        information=sum(each.information for each in first) / len(first),
+        agreement=sum(each.agreement for each in first) / len(first),
+        used=sum(each.used for each in first),
+        shares=(),
+    )
+
+
+def passes(new: Sequence[Sequence[HeadMeasures]], old: Sequence[Sequence[HeadMeasures]]) -> bool:
+    """Whether nothing that can be seen without labels got worse, and something got better.
+
+    For the best head of each size: score, shared information and number of used clusters; agreement alone would
+    reward a head that throws clusters together.
+    """
+    for ours, theirs in zip(new, old, strict=True):
+        now, before = ours[0], theirs[0]
+        if now.score > before.score or now.information < before.information or now.used < before.used:
+            return False
+    return overall(new).score < overall(old).score
+
+
+class RunningUsage(nn.Module):
+    """Running mean of the assignments of each head, part of a checkpoint.
+
+    Args of the constructor:
+        width: clusters of all heads together.
+        memory: samples that it runs over; 0: it is the batch.
+    """
+
+    def __init__(self, width: int, memory: int) -> None:
+        super().__init__()
+        self.memory = memory
+        self.mean: Tensor
+        self.steps: Tensor
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def share(self, batch: int) -> float:
+        """Weight of the next batch in the mean."""
+        return 1.0 if not self.memory else min(1.0, max(batch / self.memory, 1 / (int(self.steps) + 1)))
+
+    @torch.no_grad()
+    def follow(self, places: Sequence[slice], parts: Sequence[Tensor], share: float) -> None:
+        """Move the mean toward that of a batch: logits (N, R, k) of each size, and their places in the mean."""
+        for place, logits in zip(places, parts, strict=True):
+            self.mean[place] += share * (logits.softmax(-1).mean(0).flatten() - self.mean[place])
+        self.steps += 1
