@@ -11,8 +11,10 @@ from xai.errors import UserError
 from xai.figures import style
 from xai.model import Model
 from xai.registry import METHODS, Method, Param
+from xai.superpixels import lime_details
 from xai.ui import caching, downloads, jobs, pickers, sliders, state
 from xai.ui.components import Panel, viewer
+from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, colour_scale, framed, overlaid, stage
 
 
@@ -51,6 +53,8 @@ def _show(
         made = _watch(choice, method, params, compared, drawing)
     if made is not None:
         _show_maps(choice.model, made, drawing)
+        if lime_details(made) is not None:
+            show_superpixels(made)
 
 
 def _watch(
