@@ -6,9 +6,9 @@ from xai.ui import pickers
 from xai.ui.panels import compare
 
 st.markdown(
-    "Set methods side by side on one picture, one layer and one class. Where methods that work in different ways point "
-    "at the same places, the finding is worth more; the controls (random, centre, edges) show what agreement is worth "
-    "nothing."
+    "Set methods, layers and networks side by side on one picture and one class. Where methods that work in different "
+    "ways point at the same places, the finding is worth more; the controls (random, centre, edges) show what "
+    "agreement is worth nothing."
 )
 chosen = pickers.choose()
 compare.show_comparison(chosen)

@@ -14,7 +14,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+import pandas
 import pytest
+from networks import ResidualNet
 from PIL import Image as PillowImage
 from streamlit.testing.v1 import AppTest
 
@@ -22,6 +24,7 @@ from xai import explain, load_model
 from xai.errors import Cancelled, UserError
 from xai.io.images import load_image
 from xai.io.models import MODELS, Preset
+from xai.registry import METHODS
 from xai.spec import RunSpec
 from xai.ui import caching, downloads, frame, pictures, weights
 
@@ -420,6 +423,52 @@ def test_methods_of_a_link_are_compared_and_a_wrong_one_is_told_at_once(open_pag
     assert healthy(at) and at.session_state["methods"] == ["layer_cam", "edges"]
     at = open_page("compare", methods="layercam,magic")
     assert any("magic" in warning.value for warning in at.warning)
+
+
+def test_each_method_that_looks_at_a_layer_is_asked_at_each_of_those_chosen(open_page):
+    at = open_page("compare", methods="layercam,center", beside="layer3")
+    assert healthy(at)
+    assert at.get_by_key("models").options == [], "no weights are here, and the network itself is untrained"
+    shown = at.dataframe[0].value
+    assert list(zip(shown["method"], shown["layer"], strict=True)) == [
+        ("layer_cam", "layer4"), ("layer_cam", "layer3"), ("center", "")
+    ]  # fmt: skip
+    names = [panel["name"] for panel in component(at, "comparison")["panels"]]
+    assert names[1:] == ["LayerCAM · layer4", "LayerCAM · layer3", METHODS["center"].label]
+
+
+def test_the_second_network_is_chosen_from_this_computer_and_lacks_a_class_in_one_sentence(open_page, monkeypatch):
+    names = ["tench", "goldfish", "owl", "hen"]
+    small = load_model(lambda: ResidualNet(), input_size=32, class_names=[*names, "x"])
+    real = caching.network
+    monkeypatch.setattr(caching, "networks_here", lambda model: [("small", "own")])
+    monkeypatch.setattr(caching, "network", lambda name, weights: small if name == "small" else real(name, weights))
+    at = open_page("compare", methods="layercam,center", target="1", models="small:own")
+    assert healthy(at)
+    shown = at.dataframe[0].value
+    assert shown["method"].tolist() == ["layer_cam", "center"] * 2 and set(shown["target"]) == {"goldfish"}
+    assert shown["model"].nunique() == 2 and shown["layer"].tolist()[2] == "stage2"
+    assert any("has no layer called layer4" in caption.value for caption in at.caption)
+    at = open_page("compare", methods="layercam,center", target="7", models="small:own")
+    assert not at.exception and len(at.dataframe[0].value) == 2
+    assert any("has no class 'cock'" in error.value and "both know 4" in error.value for error in at.error)
+    at = open_page("compare", methods="layercam", models="huge:own")
+    assert any("huge:own is not on this computer" in warning.value for warning in at.warning)
+
+
+def test_the_csv_of_a_comparison_is_the_table_on_the_screen(open_page, monkeypatch):
+    taken = []
+    monkeypatch.setattr(downloads, "offer", lambda result: taken.append(result()))
+    at = open_page("compare", methods="layercam,center", beside="layer3")
+    assert healthy(at)
+    csv = pandas.read_csv(io.BytesIO(taken[-1].files["csv"]()), keep_default_na=False)
+    pandas.testing.assert_frame_equal(csv, at.dataframe[0].value, check_exact=False, rtol=1e-12)
+    spec = taken[-1].spec
+    assert spec.layers() == ("layer4", "layer3") and spec.params == {"methods": "layer_cam,center"}
+    link = dict(parse_qsl(urlsplit(downloads.page_link(spec, ())).query))
+    again = open_page("compare", **link)
+    assert healthy(again) and again.session_state["beside"] == ["layer3"]
+    assert again.dataframe[0].value["layer"].tolist() == ["layer4", "layer3", ""]
 
 
 # Weights and caches

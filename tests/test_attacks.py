@@ -269,6 +269,12 @@ def test_an_attack_is_written_with_its_record_and_made_again(run, more):
     words = shlex.split(spec.to_command())
     words[words.index("--img") + 1] = "photos/a.png"
     assert run(*words[1:], "--output", "third.png")[0] == 0 and Path("third.png").read_bytes() == before
+    picture = np.asarray(PIL.Image.open("fgsm_picture.png"))
+    assert picture.shape == (32, 32, 3), "the changed picture, as the network sees it"
+    model = xai.load_model("tiny_attack_network:net", input_size=32)
+    options = {"steps": 3, "seed": 4, "target": 2, "layer": "0"} if more else {"layer": "0"}
+    made = xai.attack(model, "photos/a.png", "pgd" if more else "fgsm", epsilon=4 / 255, **options)
+    assert np.abs(picture / 255 - made.changed.transpose(1, 2, 0)).max() <= 0.5 / 255 + 1e-6
     again[4 + 2] = "photos/b.png"
     code, _, error = run("explain", "--spec", "fgsm.json", *TINY, "--img", "photos/b.png", "--output", "no.png")
     assert code == 2 and "not the same" in error

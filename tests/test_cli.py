@@ -19,7 +19,9 @@ import pandas as pd
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from xai import load_model
 from xai.cli import app as commands
 from xai.cli import main
 from xai.cli.serving import app_environment
@@ -626,6 +628,65 @@ def test_a_comparison_writes_figure_tables_and_a_record_that_makes_it_again(run:
     assert same_bytes("two.png", "again.png")
     command = shlex.split(RunSpec.load("two.json").to_command())
     assert run(*command[1:], "--output", "third.png").code == 0 and same_bytes("two.png", "third.png")
+
+
+def test_layers_and_networks_are_compared_and_the_spec_makes_it_again(run: Run) -> None:
+    Path("tiny_cli_names.txt").write_text("ant\nbee\ncat\ndog\n")
+    sys.path.insert(0, "")  # of a copy, see `run`
+    state = load_model("tiny_cli_networks:net").network.state_dict()
+    save_file({name: value.contiguous() + 0.1 for name, value in state.items()}, "other.safetensors")
+    named = ["--model", "tiny_cli_networks:net", "--model", "tiny_cli_networks:net:other.safetensors"]
+    asked = ["--img", "photo.png", "--methods", "gradcam,edges", "--layer", "1", "--layer", "3", "--target", "bee"]
+    asked += ["--class-names", "tiny_cli_names.txt"]
+    shown = run("compare", *named, *asked, "--output", "nets.png")
+    assert shown.code == 0
+    table = pd.read_csv("nets.csv", keep_default_na=False)
+    assert [tuple(row) for row in table[["method", "layer", "target"]].to_numpy()] == [
+        ("grad_cam", "1", "bee"), ("grad_cam", "3", "bee"), ("edges", "", "bee")
+    ] * 2  # fmt: skip
+    assert len(set(table["model"])) == 2 and table["model"][0] == table["model"][2] != table["model"][3]
+    assert same_tables(shown.out, table, pd.read_csv("nets_agreement.csv"))
+    made = run("compare", *named, *asked, "--output", "nets.png", "--json").json
+    assert [list(row) for row in made["rows"]] == [list(table)] * 6 and len(made["agreement"]) == 15
+    spec = RunSpec.load("nets.json")
+    assert spec.other_networks() == ("tiny_cli_networks:net:other.safetensors",) and spec.layers() == ("1", "3")
+    assert shlex.split(spec.to_command())[4:8] == [
+        "--model", "tiny_cli_networks:net:default", "--model", "tiny_cli_networks:net:other.safetensors"
+    ]  # fmt: skip
+    again = ["explain", "--spec", "nets.json", *TINY, "--class-names", "tiny_cli_names.txt", "--output", "again.png"]
+    assert_refused(run(*again), "runs the code tiny_cli_networks:net", "xai compare")
+    assert_refused(run("compare", *named, *asked, "--weights", "none"), "--weights", "behind the name")
+
+
+def test_a_comparison_of_known_networks_is_made_again_from_its_record(run: Run) -> None:
+    Path("there").mkdir()
+    state = load_model("squeezenet1_1", weights=None, input_size=64).network.state_dict()
+    state = {name: value.contiguous() for name, value in state.items()}
+    save_file(state, "there/own.safetensors")
+    asked = ["--img", "photo.png", "--methods", "gradcam,center", "--input-size", "64", "--target", "3"]
+    named = ["--model", "resnet18:none", "--model", "squeezenet1_1:there/own.safetensors"]
+    made = run("compare", *named, *asked, "--output", "there/two.png", "--json").json
+    assert [row["target"] for row in made["rows"]] == ["tiger shark"] * 4
+    assert {row["model"] for row in made["rows"]} == {"resnet18 (untrained)", "squeezenet1_1 · file own.safetensors"}
+    command = ["explain", "--spec", "there/two.json", "--img", "photo.png", "--output", "again.png"]
+    assert run(*command).code == 0
+    assert same_bytes("there/two.png", "again.png")
+    save_file(state | {"classifier.1.bias": torch.ones(1000)}, "there/own.safetensors")
+    assert_refused(run(*command), "not what the spec says", "squeezenet1_1:own.safetensors")
+
+
+def same_tables(printed: str, *tables: pd.DataFrame) -> bool:
+    """Whether what was printed holds every table: its headings, its rows, its numbers with three digits."""
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    for table in tables:
+        wanted = [" ".join(table)]
+        for _, row in table.iterrows():
+            cells = [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row]
+            wanted.append(" ".join(" ".join(cells).split()))
+        if not all(line in lines for line in wanted):
+            print([line for line in wanted if line not in lines])
+            return False
+    return True
 
 
 def test_a_comparison_refuses_what_it_cannot_do(run: Run) -> None:

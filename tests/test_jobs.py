@@ -119,3 +119,24 @@ def test_stop_on_the_page_stops_what_is_under_way(open_page, monkeypatch):
     assert wait_for(lambda: not job.running) < 1
     page.run()
     assert any("Stopped." in info.value for info in page.info)
+
+
+def test_another_session_is_served_while_one_waits_and_stop_ends_the_thread(open_page):
+    """A job that is under way in one session takes nothing from another, and Stop leaves no thread behind."""
+    waiting = open_page(100)
+    endless_jobs = pytest.MonkeyPatch()  # undone before the second session, which must not meet the stand-in
+    endless_jobs.setattr("xai.ui.caching._explained", lambda key, traced, method, options, report: endless(report))
+    endless_jobs.setattr("xai.ui.caching.known_explanation", lambda *args, **options: None)
+    button(waiting, "Start Occlusion").click()
+    waiting.run()
+    job = waiting.session_state["_slow_job"]
+    wait_for(lambda: job.fraction > 0)
+    endless_jobs.undo()
+    other = AppTest.from_file(str(ROOT / "pages" / "attribution.py"), default_timeout=120).run()
+    assert not other.exception and other.get_by_key("explanation").proto.json, "the quick method of another person"
+    assert job.running and "_slow_job" not in other.session_state
+    thread = next(each for each in threading.enumerate() if each.name == "slow explanation" and each.is_alive())
+    job.stop.set()
+    assert wait_for(lambda: not job.running) < 1
+    thread.join(5)
+    assert not thread.is_alive(), "nothing goes on in the background"

@@ -2,6 +2,7 @@
 
 import inspect
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -95,7 +96,65 @@ def test_every_method_on_stock_architectures_or_the_reason_why_not(method, stock
     assert made.signed or made.map.min() >= 0
     again = xai.explain(stock, picture, method, target=3, seed=2, **QUICK.get(method, {}))
     assert np.allclose(again.map[0], made.map[1], rtol=1e-3, atol=1e-5 * np.abs(made.map).max())
+    if METHODS[method].speed == "live":  # how slow ones take several pictures is shown on the tiny networks
+        options = {"target": 3, "seed": 2, **QUICK.get(method, {})}
+        other = picture[::-1].copy()
+        batch = xai.explain_batch(stock, [picture, other], method, **options)
+        with ThreadPoolExecutor(2) as pool:
+            alone = list(pool.map(lambda each: xai.explain(stock, each, method, **options), [picture, other]))
+        for one, single in zip(batch, alone, strict=True):
+            assert np.allclose(one.map, single.map, rtol=1e-3, atol=1e-4 * np.abs(single.map).max())
     assert state_of(stock) == before
+
+
+# By how much a map grows when all scores are doubled: maps are raw, so they grow with what they explain.
+SCALE = {
+    **dict.fromkeys(("grad_cam", "hires_cam", "x_grad_cam", "layer_cam"), 2),
+    **dict.fromkeys(("saliency", "input_x_gradient", "guided_backprop", "smooth_grad", "integrated_gradients"), 2),
+    **dict.fromkeys(("gradient_shap", "deep_lift", "deep_lift_shap", "lrp"), 2),
+    **dict.fromkeys(("occlusion", "feature_ablation", "kernel_shap", "lime"), 2),  # told to explain scores
+    "var_grad": 4,  # a variance
+    "ablation_cam": 1,  # shares of the score
+    **dict.fromkeys(("eigen_cam", "random", "center", "edges"), 1),  # they do not read the score
+}
+OWN_SCALE = {
+    "grad_cam_plus_plus": "its weights hold the gradient in numerator and denominator",
+    "score_cam": "its weights are a softmax over scores",
+    "rise": "it explains probabilities",
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_maps_are_raw_and_grow_with_the_scores(method, picture):
+    assert (method in SCALE) != (method in OWN_SCALE)
+    if method in OWN_SCALE:
+        return
+    single, double = seeded(ResidualNet), seeded(ResidualNet)
+    with torch.no_grad():
+        double.head.fc.weight *= 2
+        double.head.fc.bias *= 2
+    options = dict(QUICK.get(method, {}), target=1)
+    if any(param.name == "output" for param in METHODS[method].params):
+        options["output"] = "score"
+    one, two = (xai.explain(xai.load_model(net, input_size=32), picture, method, **options) for net in (single, double))
+    assert np.allclose(two.map, SCALE[method] * one.map, rtol=1e-3, atol=1e-4 * np.abs(two.map).max())
+
+
+@pytest.mark.parametrize("method", [key for key, method in METHODS.items() if method.speed == "slow"])
+def test_every_slow_method_can_be_stopped_and_leaves_the_model_as_it_was(method, model, picture):
+    if METHODS[method].supports(model) is not None:
+        pytest.skip(METHODS[method].supports(model))
+    told = []
+
+    def stop(fraction, partial):
+        told.append(fraction)
+        raise Cancelled
+
+    before = state_of(model)
+    with pytest.raises(Cancelled):
+        xai.explain(model, picture, method, on_progress=stop, **QUICK.get(method, {}))
+    assert len(told) == 1 and 0 <= told[0] < 1, "told before all is done"
+    assert state_of(model) == before
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,26 +1,35 @@
-"""Several methods asked about one picture: their maps on one scale, how far they agree, and what that is worth."""
+"""A picture asked about by several methods, at several layers and of several networks, on one scale."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from xai.compute.attribution import Progress, part_of
-from xai.compute.trace import Trace
+from xai.errors import UserError
 from xai.explanation import Explanation, explain
-from xai.metrics.agreement import MEASURES, agreement_matrix
+from xai.matching import Layers, check_layers, match_classes, match_layers
 from xai.model import Model
-from xai.registry import METHODS, find_method
-from xai.tracing import ImageTrace, Picture, check_trace, trace
+from xai.registry import METHODS, Method, find_method
+from xai.side_by_side import agreement, explain_agreement, name_rows, tabulate
+from xai.tracing import ImageTrace, Picture, Target, check_trace, find_targets, trace
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SAME_AT_THE_END = ("grad_cam", "hires_cam")  # one formula wherever the gradient is the same at every place
-_SAME = 1e-5  # relative spread of a gradient that counts as none
+__all__ = ["Row", "agreement", "compare", "draw_comparison", "plan_rows", "quick_methods"]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a comparison: which trace is asked, by which method, at which layer, about which classes."""
+
+    traced: ImageTrace
+    method: Method
+    layer: Layers
+    target: tuple[int, ...]
 
 
 def compare(
@@ -28,49 +37,87 @@ def compare(
     image: Picture = None,
     methods: Iterable[str] | None = None,
     *,
+    layers: Sequence[str] | None = None,
+    models: Iterable[Model] = (),
     on_progress: Progress | None = None,
     **options: Any,
 ) -> pd.DataFrame:
-    """Explain one picture by several methods and tabulate them.
+    """Explain one picture by several methods, at several layers and with several networks, and tabulate it.
 
     Args:
         model: a model or the trace of one picture.
         image: anything `load_image` takes; may be left out with a trace.
-        methods: keys or aliases; by default all that support the model and are quick.
+        methods: keys or aliases; by default all that are quick and support every model. Controls are methods too.
+        layers: names; each method that looks at a layer is asked at each. A network is asked at those that it has, and
+            at its default layer if it has none of them. With `layer` in place of `layers`, several names are fused.
+        models: further models beside the first; classes are matched by name, see `match_classes`.
         on_progress: called with (fraction, None); may raise `Cancelled`.
-        options: target, layer, resize and seed, as for `explain`.
+        options: target, layer, resize and seed, as for `explain`; the predicted class is that of the first model.
 
     Returns:
-        One row per method and target: method, layer (empty if it looks at none), target, probability, lowest, highest,
-        seconds. In its `attrs`: "explanations" (list of Explanation), "agreement" (name of a measure to a table of
-        methods by methods, for the first target) and "notes" (sentences on methods that must coincide here).
-    """
-    import pandas as pd
+        One row per model, method, layer and target: model (with its weights), method, layer (empty if it looks at
+        none), target, probability, lowest, highest, seconds (measured, without the forward pass that rows share). In
+        its `attrs`: "explanations" (list of Explanation, one per model, method and layer), "agreement" (name of a
+        measure to a table of rows by rows, for the first target) and "notes" (sentences on rows that must coincide
+        here, and on networks that lack a layer).
 
-    if isinstance(model, ImageTrace):
-        check_trace(model, image)
-        source = model
-    else:
-        source = trace(model, image, resize=options.pop("resize", "center-crop"))
-    explanations = _explain_all(source, methods, on_progress, options)
-    rows = [
-        {
-            "method": e.method.key,
-            "layer": " + ".join(e.spec.layers()),
-            "target": name,
-            "probability": probability,
-            "lowest": float(values.min()),
-            "highest": float(values.max()),
-            "seconds": e.seconds,
-        }
-        for e in explanations
-        for name, probability, values in zip(e.target_names, e.probabilities, e.map, strict=True)
+    Raises:
+        UserError: something does not exist, a method is wrong for a model, or a class is not known to every model.
+    """
+    if layers is not None and options.get("layer") is not None:
+        raise UserError("Give layers (side by side) or layer (one, or several that are fused), not both.")
+    asked = _layers(options.pop("layer", None), layers)
+    target = options.pop("target", None)
+    sources = _trace_all(model, image, tuple(models), options.pop("resize", "center-crop"))
+    absent = check_layers([each.model for each in sources], asked)
+    rows = plan_rows(sources, methods, asked, target)
+    made = [
+        explain(
+            row.traced,
+            method=row.method.key,
+            target=row.target,
+            layer=row.layer,
+            on_progress=part_of(on_progress, done, len(rows)),
+            **options,
+        )
+        for done, row in enumerate(rows)
     ]
-    table = pd.DataFrame(rows)
-    table.attrs["explanations"] = explanations
-    table.attrs["agreement"] = agreement(explanations)
-    table.attrs["notes"] = coincidences(source, explanations)
+    table = tabulate(made)
+    table.attrs["explanations"] = made
+    table.attrs["agreement"] = agreement(made)
+    table.attrs["notes"] = (*absent, *explain_agreement(sources, made))
     return table
+
+
+def plan_rows(
+    sources: Sequence[ImageTrace], methods: Iterable[str] | None, layers: Sequence[Layers] = (), target: Target = None
+) -> list[Row]:
+    """List what is asked: model by model, then method by method, then layer by layer.
+
+    Args:
+        sources: traces of one picture by different models; the first says what the targets mean.
+        methods: keys or aliases, or None for the quick ones that support every model.
+        layers: at which each method that looks at a layer is asked; none for each model's default.
+        target: as for `explain`.
+
+    Raises:
+        UserError: a method or a class is unknown.
+    """
+    if isinstance(methods, str):
+        methods = (methods,)
+    if methods is None:
+        keys = [key for key in METHODS if all(key in quick_methods(source.model) for source in sources)]
+    else:
+        keys = list(dict.fromkeys(find_method(name).key for name in methods))
+    chosen = [METHODS[key] for key in keys]
+    first = sources[0]
+    wanted = find_targets(first, target)
+    rows = []
+    for source in sources:
+        targets = match_classes(first.model, wanted, source.model)
+        places = match_layers(source.model, layers)
+        rows += [Row(source, m, at, targets) for m in chosen for at in (places if m.needs_layer else (None,))]
+    return rows
 
 
 def quick_methods(model: Model) -> list[str]:
@@ -78,52 +125,8 @@ def quick_methods(model: Model) -> list[str]:
     return [key for key, method in METHODS.items() if method.supports(model) is None and method.speed == "live"]
 
 
-def agreement(explanations: Sequence[Explanation], target: int = 0) -> dict[str, pd.DataFrame]:
-    """Measure how far the maps of one target agree, pair by pair.
-
-    Args:
-        explanations: of one picture, with the same targets.
-        target: which of the targets, by place.
-
-    Returns:
-        Name of a measure to a table of keys by keys.
-    """
-    import pandas as pd
-
-    keys = [e.method.key for e in explanations]
-    maps = [np.asarray(e.map[target], dtype=np.float64) for e in explanations]
-    return {
-        name: pd.DataFrame(agreement_matrix(maps, measure), index=keys, columns=keys)
-        for name, measure in MEASURES.items()
-    }
-
-
-def coincidences(source: ImageTrace, explanations: Sequence[Explanation]) -> tuple[str, ...]:
-    """Say which of the methods give one map for reasons of arithmetic, so that their agreement is no evidence."""
-    asked = {e.method.key: e for e in explanations if e.method.key in SAME_AT_THE_END and isinstance(e.layer, str)}
-    if len(asked) < len(SAME_AT_THE_END):
-        return ()
-    first = asked[SAME_AT_THE_END[0]]
-    assert isinstance(first.layer, str)
-    if not gradient_is_flat(source, first.layer, first.target):
-        return ()
-    names = " and ".join(e.method.label for e in asked.values())
-    return (
-        f"{names} must coincide at {first.layer} where they are positive: behind it come only a mean over places and "
-        "one linear layer, so each channel has the same gradient at every place, and to average it changes nothing. "
-        "Their agreement here is no evidence; at an earlier layer they differ.",
-    )
-
-
-def gradient_is_flat(traced: Trace, layer: str, targets: Sequence[int]) -> bool:
-    """Whether the gradient of every target is the same at all places of a layer, channel by channel."""
-    gradients = traced.gradients(layer, targets)  # (K, C, h, w)
-    spread = gradients.amax((2, 3)) - gradients.amin((2, 3))
-    return bool(spread.max() <= _SAME * gradients.abs().max())
-
-
 def draw_comparison(explanations: Sequence[Explanation], **options: Any) -> Figure:
-    """Draw a row for each method and a column for each target, every method in shares of its own limit.
+    """Draw a row for each method, layer and model and a column for each target, every row in shares of its own limit.
 
     Args:
         explanations: of one picture, with the same targets.
@@ -133,28 +136,43 @@ def draw_comparison(explanations: Sequence[Explanation], **options: Any) -> Figu
 
     first = explanations[0]
     rows = [e.source_map() / (e.limit or 1.0) for e in explanations]
-    labels = [f"{e.method.label}\n1 = {e.limit:.3g}" for e in explanations]
-    of = f" · {first.titles[0]}" if len(first.titles) == 1 else ""
-    options.setdefault("suptitle", f"{first.image.name}{of} · {first.spec.title}")
+    names = name_rows(explanations, lambda method: method.label)
+    several = len({e.spec.weights_digest for e in explanations}) > 1
+    one = len(first.titles) == 1
+    sure = [f" {e.probabilities[0]:.1%}" if several and one else "" for e in explanations]
+    labels = [f"{name}{p}\n1 = {e.limit:.3g}" for name, p, e in zip(names, sure, explanations, strict=True)]
+    headings = first.target_names if several else first.titles
+    of = f" · {headings[0]}" if one else ""
+    networks = " and ".join(dict.fromkeys(e.spec.title for e in explanations))
+    options.setdefault("suptitle", f"{first.image.name}{of} · {networks}")
     return overlay_grid(
         first.image.pixels,
         rows,
         labels,
-        first.titles,
+        headings,
         signed=any(e.signed for e in explanations),
-        box=first.box,
+        boxes=[e.box for e in explanations],
         **options,
     )
 
 
-def _explain_all(
-    source: ImageTrace, methods: Iterable[str] | None, on_progress: Progress | None, options: dict[str, Any]
-) -> list[Explanation]:
-    if isinstance(methods, str):
-        methods = (methods,)
-    names = quick_methods(source.model) if methods is None else [find_method(name).key for name in methods]
-    made = []
-    for done, name in enumerate(names):
-        asked = options if METHODS[name].needs_layer else {k: v for k, v in options.items() if k != "layer"}
-        made.append(explain(source, method=name, on_progress=part_of(on_progress, done, len(names)), **asked))
-    return made
+def _layers(layer: str | Sequence[str] | None, layers: Sequence[str] | None) -> tuple[Layers, ...]:
+    if layers is not None:
+        return tuple(dict.fromkeys((layers,) if isinstance(layers, str) else layers))
+    if layer is None or isinstance(layer, str):
+        return () if layer is None else (layer,)
+    return (tuple(layer),)
+
+
+def _trace_all(model: Model | ImageTrace, image: Picture, others: tuple[Model, ...], resize: str) -> list[ImageTrace]:
+    """Trace the picture with every model, each at its own working size."""
+    if isinstance(model, ImageTrace):
+        check_trace(model, image)
+        first = model
+    else:
+        first = trace(model, image, resize=resize)
+    all_models = (first.model, *others)
+    for place, each in enumerate(all_models):
+        if any((each.name, each.weights_digest) == (m.name, m.weights_digest) for m in all_models[:place]):
+            raise UserError(f"{each.title} is compared with itself; give each model once.")
+    return [first, *(trace(each, first.images[0], resize=first.ready.resize) for each in others)]

@@ -25,6 +25,7 @@ COMMANDS = {
     "fgsm": "fgsm",
 }  # every other method is run by `xai explain`
 JOINT = ("others", "digests")  # params of a result about several pictures: names and digests of those after the first
+NETWORKS = ("models", "model_digests")  # and about several networks: how --model names those after the first, digests
 MAX_BYTES = 1_000_000
 
 
@@ -45,7 +46,7 @@ class RunSpec:
         method: key of a method in METHODS, "feature_maps", "filters", "compare", "dff", "dream" or
             "fgsm".
         target: class indices.
-        layer: name, several names (fused), or None.
+        layer: name, several names (fused; in a comparison: side by side), or None.
         params: all options of the method with their values.
         seed, device, versions: the rest of what a run depends on.
         model_options: what `load_model` was told beyond that: mean, std, input_size, output.
@@ -142,13 +143,14 @@ class RunSpec:
             "target": ",".join(map(str, self.target)),
         }
         query |= {"seed": str(self.seed) if self.seed else "", "others": ",".join(self.pictures[1:])}
+        query |= {"models": ",".join(self.other_networks())}
         query |= {name: _text(value) for name, value in self._changed(defaults).items()}
         return {name: text for name, text in query.items() if text}
 
     @classmethod
     def from_query(cls, query: Mapping[str, str]) -> Self:
         """Read a spec from query parameters; unknown parameters become options of the method, still as texts."""
-        own = {f.name for f in fields(cls)}
+        own, several = {f.name for f in fields(cls)}, ("others", "models")
         layers = tuple(filter(None, query.get("layer", "").split(",")))
         targets = query.get("target", "").split(",")
         return cls(
@@ -160,7 +162,7 @@ class RunSpec:
             layer=(layers if len(layers) > 1 else layers[0]) if layers else None,
             target=_integers(targets),
             seed=next(iter(_integers([query.get("seed", "")])), 0),
-            params={n: text.split(",") if n == "others" else text for n, text in query.items() if n not in own},
+            params={n: text.split(",") if n in several else text for n, text in query.items() if n not in own},
         )
 
     def to_command(self, defaults: Mapping[str, Any] | None = None) -> str:
@@ -177,6 +179,9 @@ class RunSpec:
 
     def _source_words(self) -> list[str]:
         words = [word for name in self.pictures for word in ("--img", name)]
+        if self.other_networks():
+            networks = (self.network_argument(), *self.other_networks())
+            return [*words, *(word for name in networks for word in ("--model", name))]
         return [*words, "--model", self.model, "--weights", self.weights_argument() or "none"]
 
     def weights_argument(self) -> str | None:
@@ -184,6 +189,25 @@ class RunSpec:
         if self.weights == "untrained":
             return None
         return "default" if self.weights == "own" else self.weights.removeprefix("file ")
+
+    def network_argument(self) -> str:
+        """Return network and weights in one word, as `xai compare --model` takes them: "resnet18:none"."""
+        return f"{self.model}:{self.weights_argument() or 'none'}"
+
+    def other_networks(self) -> tuple[str, ...]:
+        """Return the networks of a comparison after the first, each in one word."""
+        named = self.params.get("models", ())
+        return tuple(map(str, named)) if isinstance(named, (list, tuple)) else ()
+
+    def beside(self, others: Sequence[Self]) -> Self:
+        """Return the same spec about further networks, which the other specs name."""
+        if not others:
+            return self
+        named = {
+            "models": [each.network_argument() for each in others],
+            "model_digests": [each.weights_digest for each in others],
+        }
+        return replace(self, params={**self.params, **named})
 
     def to_cell(self, defaults: Mapping[str, Any] | None = None) -> str:
         """Return Python lines for a notebook that make the result again."""
@@ -209,12 +233,22 @@ class RunSpec:
             aim = "" if target is None else f", target={target!r}"
             call = f"xai.feature_maps(model, image, layer={layer!r}{aim}, resize={self.resize!r}{changed}).figure()"
         elif self.method == "compare":
-            options = f"methods={self.params.get('methods', '').split(',')!r}, target={target!r}, layer={layer!r}"
-            call = f"xai.compare(model, image, {options}, resize={self.resize!r}, seed={self.seed})"
+            return "\n".join(("import xai", "", load, *self._comparison(picture, target, told)))
         else:
             options = f"target={target!r}, layer={layer!r}, resize={self.resize!r}, seed={self.seed}{changed}"
             call = f"xai.explain(model, image, {self.method!r}, {options}).figure()"
         return "\n".join(("import xai", "", load, picture, call))
+
+    def _comparison(self, picture: str, target: object, told: str) -> list[str]:
+        options = f"methods={str(self.params.get('methods', '')).split(',')!r}, target={target!r}"
+        options += f", layers={list(self.layers())!r}" if self.layer is not None else ""
+        lines = [picture]
+        if self.other_networks():
+            named = [each.rpartition(":") for each in self.other_networks()]
+            loads = [f"xai.load_model({n!r}, weights={(None if w == 'none' else w)!r}{told})" for n, _, w in named]
+            lines.append(f"others = [{', '.join(loads)}]")
+            options += ", models=others"
+        return [*lines, f"xai.compare(model, image, {options}, resize={self.resize!r}, seed={self.seed})"]
 
     def _attack(self) -> str:
         kind = "pgd" if "steps" in self.params else "fgsm"
@@ -231,7 +265,7 @@ class RunSpec:
         return f"xai.attack_sweep(model, {list(self.pictures)!r}{options}).figure()"
 
     def _changed(self, defaults: Mapping[str, Any] | None) -> dict[str, Any]:
-        params = {name: value for name, value in self.params.items() if name not in JOINT}
+        params = {name: value for name, value in self.params.items() if name not in JOINT + NETWORKS}
         return {name: value for name, value in params.items() if not defaults or defaults.get(name) != value}
 
 

@@ -14,7 +14,7 @@ from xai.cli.comparing import DRAWN
 from xai.cli.network import announce, load_network
 from xai.cli.options import DrawingOptions, Json, NetworkOptions, Pictures, Quiet, Resize, RunOptions
 from xai.cli.pictures import PictureList, Source, check_resize, find_pictures, report_failures, run_over
-from xai.cli.results import Destination, write_figure, write_table
+from xai.cli.results import Destination, write_figure, write_picture, write_table
 from xai.cli.several import find_again
 from xai.cli.text import print_json, print_table, progress
 from xai.errors import UserError
@@ -86,8 +86,8 @@ class AttackOptions:
 def fgsm(run: AttackOptions, network: NetworkOptions, drawing: DrawingOptions) -> None:
     """Change pictures a little so that the network says something else: FGSM, or PGD with --steps.
 
-    Writes the pictures, the change and the maps before and after, or with --sweep the curves and a table (.csv), with a
-    record (.json) beside it.
+    Writes a figure (pictures, change, maps before and after) and the changed picture itself (_picture.png, as the
+    network sees it, in 8 bits), or with --sweep the curves and a table (.csv), with a record (.json) beside it.
     """
     pictures = find_pictures(run.img)
     asked, given = run.asked(), check_drawn(drawing.given(), sweep=run.sweep)
@@ -171,15 +171,20 @@ def _attack_all(
 
 
 def write_attack(where: Destination, source: Source, made: Attack, drawing: Mapping[str, Any]) -> Record:
-    """Draw and write an attack; return what there is to say about it."""
+    """Draw and write an attack and the changed picture; return what there is to say about it."""
+    from xai.figures.attacks import to_bytes
+
     spec = replace(made.spec, drawing=dict(drawing))
     path = where.place(Path(made.image.name).stem, made.method, spec)
     write_figure(path, made.figure(**drawing))
+    picture = path.with_name(f"{path.stem}_picture.png")
+    write_picture(picture, to_bytes(made.changed.transpose(1, 2, 0)))
     spec.save(path.with_suffix(".json"))
     said = {"before": made.before, "after": made.after}
     return {
         "picture": str(source),
         "output": str(path),
+        "changed_picture": str(picture),
         "spec": str(path.with_suffix(".json")),
         "method": made.method,
         "epsilon": made.epsilon,

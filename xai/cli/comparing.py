@@ -1,4 +1,4 @@
-"""The command that sets methods side by side on one picture and measures how far they agree."""
+"""The command that sets methods, layers and networks side by side on one picture and measures how far they agree."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xai.cli.network import announce, load_network
-from xai.cli.options import DrawingOptions, Json, NetworkOptions, Pictures, Quiet, Resize
+from xai.cli.network import announce, load_network, split_network, without_model
+from xai.cli.options import DrawingOptions, FormatOptions, Json, NetworkOptions, Pictures, Quiet, Resize
 from xai.cli.pictures import Source, check_resize, find_pictures
 from xai.cli.results import Destination, write_figure, write_table
 from xai.cli.text import print_json, print_table, progress, say
@@ -23,15 +23,37 @@ if TYPE_CHECKING:
     from xai.spec import RunSpec
 
 DRAWN = ("alpha", "colormap", "threshold")
+PRINTED_PAIRS = 21  # of 7 rows; more than that is for the file
+_NETWORK = "Network"
 
 
 def compare(
-    network: NetworkOptions,
+    options: FormatOptions,
     drawing: DrawingOptions,
     img: Pictures = None,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE|DIR", help="Figure to write (.png, .jpg).")
     ] = "compare.png",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME[:WEIGHTS]",
+            help="See `xai models`, or package.module:function of your own; may be repeated. Classes match by name.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            metavar="NAME|FILE|none",
+            help="Of a single network; of several, each has its own behind its name.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
     methods: Annotated[
         str | None, typer.Option("--methods", metavar="KEY,KEY", help="See `xai methods` (default: all quick ones).")
     ] = None,
@@ -40,14 +62,15 @@ def compare(
         typer.Option("--target", "-t", metavar="INT|NAME", help="Class (default: the predicted one); may be repeated."),
     ] = None,
     layer: Annotated[
-        str | None, typer.Option("--layer", "-l", metavar="NAME", help="For the methods that look at one.")
+        list[str] | None,
+        typer.Option("--layer", "-l", metavar="NAME", help="For the methods that look at one; may be repeated."),
     ] = None,
     resize: Resize = None,
     seed: Annotated[int, typer.Option("--seed", help="Of every random choice.")] = 0,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Set methods side by side on one picture, and measure how far they agree.
+    """Set methods, layers and networks side by side on one picture, and measure how far they agree.
 
     Writes the figure with, beside it, a table (.csv), the agreement of each pair (_agreement.csv) and a record (.json).
     """
@@ -61,16 +84,31 @@ def compare(
     where = Destination(output, pictures.sources)
     mode = check_resize(resize)
     keys = _keys(methods)
-    model = load_network(network, quiet=quiet, announced=False)
-    asked = {"target": target, "layer": layer, "resize": mode, "seed": seed}
-    record = write_comparison(where, model, pictures.sources[0], pictures.only, keys, asked, given, quiet=quiet)
-    announce(model, chosen=network.model is not None)
+    models = [load_network(each, quiet=quiet, announced=False) for each in _networks(options, model, weights)]
+    asked = {"target": target, "layers": layer, "resize": mode, "seed": seed}
+    record = write_comparison(where, models, pictures.sources[0], pictures.only, keys, asked, given, quiet=quiet)
+    for each in models:
+        announce(each, chosen=model is not None)
     show_comparison(record, as_json=json)
+
+
+def _networks(options: FormatOptions, named: Sequence[str] | None, weights: str | None) -> list[NetworkOptions]:
+    """Say which networks are meant; size, normalisation, class names and device hold for each of them."""
+    if not named:
+        return [NetworkOptions(**vars(options), weights=weights)]
+    split = [split_network(each) for each in named]
+    if weights is not None:
+        own = next((each for each in named if split_network(each)[1]), None)
+        if own or len(named) > 1:
+            example = own or f"{named[0]}:FILE"
+            raise UserError(f"--weights does not say whose they are: write them behind the name, --model {example}.")
+        split = [(split[0][0], weights)]
+    return [without_model(options, name, found) for name, found in split]
 
 
 def write_comparison(
     where: Destination,
-    model: Model,
+    models: Sequence[Model],
     source: Source,
     image: Image,
     keys: Sequence[str] | None,
@@ -83,10 +121,13 @@ def write_comparison(
     from xai.comparison import compare as compare_methods
     from xai.comparison import draw_comparison
 
+    first, *others = models
     with progress("Comparing", quiet=quiet) as tell:
-        table = compare_methods(model, image, keys, on_progress=lambda fraction, _: tell(fraction, ""), **asked)
+        table = compare_methods(
+            first, image, keys, models=others, on_progress=lambda fraction, _: tell(fraction, ""), **asked
+        )
     made = table.attrs["explanations"]
-    spec = _spec(made[0].spec, [e.method.key for e in made], asked, drawing)
+    spec = _spec(made[0].spec, [e.method.key for e in made], asked, drawing, others)
     path = where.place(image.name, "compare", spec)
     write_figure(path, draw_comparison(made, **drawing))
     write_table(path.with_suffix(".csv"), table)
@@ -104,38 +145,37 @@ def write_comparison(
 
 
 def pair_table(agreement: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Write the agreement of methods as one row for each pair, a column for each measure."""
+    """Write the agreement of rows as one row for each pair, a column for each measure."""
     import pandas as pd
 
-    keys = list(next(iter(agreement.values())).index)
-    pairs = [(first, second) for place, first in enumerate(keys) for second in keys[place + 1 :]]
+    names = list(next(iter(agreement.values())).index)
+    pairs = [(i, j) for i in range(len(names)) for j in range(i + 1, len(names))]
     rows = [
-        {"first": first, "second": second, **{name: table.loc[first, second] for name, table in agreement.items()}}
-        for first, second in pairs
+        {"first": names[i], "second": names[j], **{name: table.iloc[i, j] for name, table in agreement.items()}}
+        for i, j in pairs
     ]
     return pd.DataFrame(rows, columns=["first", "second", *agreement])
 
 
 def show_comparison(record: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print what was written about a comparison."""
+    """Print what was written about a comparison: the columns of its tables, numbers with three digits."""
     if as_json:
         print_json(dict(record))
         return
-    rows = [
-        (
-            row["method"],
-            row["layer"],
-            row["target"],
-            f"{row['lowest']:.3g}",
-            f"{row['highest']:.3g}",
-            f"{row['seconds']:.2f}",
-        )
-        for row in record["rows"]
-    ]
-    print_table(("method", "layer", "class", "lowest", "highest", "seconds"), rows, right="lowest highest seconds")
+    _print_rows(record["rows"])
+    if 0 < len(record["agreement"]) <= PRINTED_PAIRS:
+        print()
+        _print_rows(record["agreement"])
     print(record["output"])
     for note in record["notes"]:
         say(f"Note: {note}")
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    names = list(rows[0])
+    numbers = [name for name in names if isinstance(rows[0][name], float)]
+    cells = [[f"{row[name]:.3g}" if name in numbers else row[name] for name in names] for row in rows]
+    print_table(names, cells, right=" ".join(numbers))
 
 
 def _keys(methods: str | None) -> list[str] | None:
@@ -146,6 +186,13 @@ def _keys(methods: str | None) -> list[str] | None:
     return [find_method(name).key for name in methods.split(",") if name.strip()] or None
 
 
-def _spec(first: RunSpec, keys: Sequence[str], asked: Mapping[str, Any], drawing: Mapping[str, Any]) -> RunSpec:
-    layer = asked["layer"] or next(iter(first.layers()), None)
-    return replace(first, method="compare", layer=layer, params={"methods": ",".join(keys)}, drawing=dict(drawing))
+def _spec(
+    first: RunSpec, keys: Sequence[str], asked: Mapping[str, Any], drawing: Mapping[str, Any], others: Sequence[Model]
+) -> RunSpec:
+    named = tuple(asked["layers"] or ())
+    layer = named if len(named) > 1 else next(iter(named), None)
+    if layer is None and not others:
+        layer = next(iter(first.layers()), None)  # of several networks, each has a default of its own
+    params = {"methods": ",".join(dict.fromkeys(keys))}
+    spec = replace(first, method="compare", layer=layer, params=params, drawing=dict(drawing))
+    return spec.beside([each.spec("compare") for each in others])

@@ -108,6 +108,23 @@ def read_class_names(path: Path | None) -> list[str] | None:
     return names
 
 
+def split_network(text: str) -> tuple[str, str | None]:
+    """Split NAME:WEIGHTS, or package.module:function:WEIGHTS, into network and weights; None where there are none.
+
+    The weights are what --weights takes: a name, a file, or none. A model file of `xai train` stays whole.
+    """
+    from xai.io.model_files import is_model_file
+    from xai.io.models import MODELS
+
+    if is_model_file(text):
+        return text, None
+    name, _, rest = text.partition(":")
+    function, _, weights = rest.partition(":")
+    if name not in MODELS and function.isidentifier():
+        return f"{name}:{function}", weights or None
+    return name, rest or None
+
+
 def without_model(options: FormatOptions, model: str, weights: str | None) -> NetworkOptions:
     """Complete the options of a command that names its network in another way."""
     return NetworkOptions(**vars(options), model=model, weights=weights)

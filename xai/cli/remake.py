@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xai.cli.attacking import remake_attack
-from xai.cli.comparing import show_comparison, write_comparison
+from xai.cli.comparing_again import remake_comparison
 from xai.cli.concepts import show_concepts, write_concepts
 from xai.cli.drawing import check_drawing
 from xai.cli.dreaming import remake_dream
@@ -50,7 +50,8 @@ def remake(path: Path, run: RunOptions, network: NetworkOptions, drawing: Mappin
 
     spec = RunSpec.load(path)
     drawn = check_drawing(spec.drawing) | dict(drawing)
-    model = load_network(_network_of(spec, network, path.parent), quiet=run.quiet, announced=False)
+    options = _network_of(spec, network, path.parent)
+    model = load_network(options, quiet=run.quiet, announced=False)
     _compare("weights are", spec.weights_digest, model.weights_digest)
     announce(model, chosen=True)
     _tell_versions(spec)
@@ -76,7 +77,7 @@ def remake(path: Path, run: RunOptions, network: NetworkOptions, drawing: Mappin
     source = _source_of(spec, run.img, path.parent)
     image = _load(source, spec)
     if spec.method == "compare":
-        _remake_comparison(spec, model, source, image, drawn, run)
+        remake_comparison(spec, model, source, image, drawn, run, options, path.parent)
     elif spec.method == "feature_maps":
         _remake_feature_maps(spec, model, source, image, drawn, run)
     else:
@@ -99,22 +100,6 @@ def _remake_feature_maps(
         drawing=drawing,
     )
     show_records(model, [record], as_json=run.json)
-
-
-def _remake_comparison(
-    spec: RunSpec, model: Model, source: Source, image: Image, drawing: Mapping[str, Any], run: RunOptions
-) -> None:
-    asked = {
-        "target": spec.target or None,
-        "layer": next(iter(spec.layers()), None),
-        "resize": spec.resize,
-        "seed": spec.seed,
-    }
-    keys = str(spec.params.get("methods", "")).split(",")
-    where = Destination(run.output, [source])
-    show_comparison(
-        write_comparison(where, model, source, image, keys, asked, drawing, quiet=run.quiet), as_json=run.json
-    )
 
 
 def _remake_concepts(spec: RunSpec, model: Model, drawing: Mapping[str, Any], run: RunOptions, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xai.cli.drawing import captions, draw_explanation
 from xai.cli.pictures import Source
-from xai.cli.results import ARRAYS, Destination, write_array, write_picture
+from xai.cli.results import ARRAYS, Destination, write_array, write_figure, write_picture, write_table
 from xai.cli.text import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Keeper:
             write_array(raw, explanation.map)
             spec.save(raw.with_suffix(".json"))
         _warn_of_constant_maps(source, explanation)
-        self.records.append(_record(source, explanation, path, raw))
+        record = _record(source, explanation, path, raw)
+        self.records.append(record | _write_superpixels(explanation, path))
 
     def show(self, model: Model, failures: Sequence[str] = (), *, as_json: bool) -> None:
         """Print what was written."""
@@ -74,6 +75,7 @@ class Keeper:
             return
         if self.records:
             print_table(("file", "class:probability", "layer", "values"), [_row(record) for record in self.records])
+        _show_superpixels(self.records)
 
 
 def _row(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -107,6 +109,29 @@ def _record(source: Source, explanation: Explanation, path: Path, raw: Path | No
         ],
         "seconds": explanation.seconds,
     }
+
+
+def _write_superpixels(explanation: Explanation, path: Path) -> dict[str, Any]:
+    """Write what LIME found beside its map: NAME_superpixels.png and .csv; say it, and how good the model is."""
+    from xai.superpixels import draw_superpixels, lime_details, tabulate_models, tabulate_superpixels
+
+    if lime_details(explanation) is None:
+        return {}
+    figure = path.with_name(f"{path.stem}_superpixels.png")
+    write_figure(figure, draw_superpixels(explanation))
+    write_table(figure.with_suffix(".csv"), tabulate_superpixels(explanation))
+    models = tabulate_models(explanation).to_dict("records")
+    return {"superpixels": str(figure), "superpixel_table": str(figure.with_suffix(".csv")), "linear_models": models}
+
+
+def _show_superpixels(records: Sequence[Mapping[str, Any]]) -> None:
+    rows = [(record["superpixels"], model) for record in records for model in record.get("linear_models", ())]
+    if not rows:
+        return
+    names = list(rows[0][1])
+    cells = [(file, *(f"{v:.3g}" if isinstance(v, float) else v for v in model.values())) for file, model in rows]
+    print()
+    print_table(("file", *names), cells, right=" ".join(names[1:]))
 
 
 def _warn_of_constant_maps(source: Source, explanation: Explanation) -> None:

@@ -99,7 +99,7 @@ def overlay_grid(
     alpha: float = 0.6,
     colormap: str | None = None,
     threshold: float = 0.0,
-    box: overlays.Box | None = None,
+    boxes: Sequence[overlays.Box] | None = None,
     suptitle: str | None = None,
 ) -> Figure:
     """Show maps laid over one picture: a row for each method, a column for each class, all on the scale -1 to 1.
@@ -108,13 +108,15 @@ def overlay_grid(
         picture: uint8 (H, W, 3).
         rows: R times K float maps (H, W), each row in shares of its own limit.
         row_titles, column_titles: R and K texts.
-        signed, alpha, colormap, threshold, box: as for `overlays.overlay`.
+        signed, alpha, colormap, threshold: as for `overlays.overlay`.
+        boxes: R boxes as for `overlays.overlay`, outlined in each row.
         suptitle: what the figure shows.
     """
     label = "Share of each method's limit"
     scale = Scale(style.colour_scale(1.0, signed=signed, colormap=colormap), label)
     lay = partial(overlays.overlay, picture, signed=signed, limit=1.0, alpha=alpha, threshold=threshold)
     panels = [lay(values, colormap=colormap) for row in rows for values in row]
+    outlines = [box for box, row in zip(boxes, rows, strict=True) for _ in row] if boxes else None
     lines = [title.replace("\n", " · ") for title in row_titles]
     titles = [f"{line} · {name}" if len(column_titles) > 1 else line for line in lines for name in column_titles]
     alt = (
@@ -122,7 +124,9 @@ def overlay_grid(
         f"({', '.join(column_titles)}); colours show shares of the limit of each method."
     )
     columns = len(column_titles) if len(column_titles) > 1 else min(4, len(rows))
-    return draw_panels(panels, titles, columns=columns, suptitle=suptitle, alt=alt, scale=scale, box=box, blocky=False)
+    return draw_panels(
+        panels, titles, columns=columns, suptitle=suptitle, alt=alt, scale=scale, box=outlines, blocky=False
+    )
 
 
 def kernel_grid(

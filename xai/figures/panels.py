@@ -68,7 +68,7 @@ def draw_panels(
     columns: int | None = None,
     suptitle: str | None = None,
     scale: Scale | None = None,
-    box: overlays.Box | None = None,
+    box: overlays.Box | list[overlays.Box] | None = None,
     blocky: bool = True,
     room: tuple[float, float] = (0.0, 0.0),
 ) -> Figure:
@@ -81,7 +81,7 @@ def draw_panels(
         columns: panels per row; default as square as can be, at most MOST_COLUMNS.
         suptitle: what the figure shows.
         scale: drawn as a colour bar on the right.
-        box: (left, top, right, bottom) in pixels of each panel; outlined where smaller than the panel.
+        box: (left, top, right, bottom) in pixels of each panel, or one for each panel; outlined where smaller than it.
         blocky: enlarge pixel by pixel, as befits maps; else smoothly, as befits photographs.
         room: (width, height) in inches kept free on the right, beside and below the first row, for a legend.
     """
@@ -104,8 +104,9 @@ def draw_panels(
     axes = figure.add_axes((0, 0, 1, 1), label="panels")
     axes.axis("off")
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
-    for index, panel in enumerate(panels):
-        _draw_panel(axes, panel, grid, index, box, blocky=blocky)
+    boxes: list[overlays.Box | None] = [*box] if isinstance(box, list) else [box] * len(panels)
+    for index, (panel, each) in enumerate(zip(panels, boxes, strict=True)):
+        _draw_panel(axes, panel, grid, index, each, blocky=blocky)
     for index, text in enumerate(texts):
         left, upper = grid.place(index)
         _write(axes, left + wide / 2, upper - 0.03, text, size=size, ha="center", va="bottom")

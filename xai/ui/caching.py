@@ -91,6 +91,16 @@ def best_weights(name: str) -> str:
     return next((preset.name for preset in MODELS[name].presets.values() if preset.on_disk), UNTRAINED)
 
 
+def networks_here(model: Model) -> list[tuple[str, str]]:
+    """List networks with weights that are on this computer, as (name, weights label), apart from the one given.
+
+    Their own last entry is the untrained twin of a trained network, which shows what its architecture alone draws.
+    """
+    found = [(entry.name, label) for entry in MODELS.values() for label in weights_labels(entry.name)]
+    there = [(n, w) for n, w in found if w != UNTRAINED and ((p := MODELS[n].presets.get(w)) is None or p.on_disk)]
+    return [each for each in (*there, (model.name, UNTRAINED)) if each != (model.name, model.weights)]
+
+
 @st.cache_resource(max_entries=3, show_spinner="Loading the network ...")
 def network(name: str, weights: str) -> Model:
     """Load a network once for all sessions.

@@ -24,6 +24,7 @@ KEEP_PIXELS = 600_000  # the network's memory grows with the picture; larger one
 UPLOAD_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
 SOURCES = {"sample": "Sample", "upload": "Upload", "camera": "Camera"}
 UPLOADED = "_picture_"  # and the source: where an upload stays when the page changes
+BESIDE = "beside"  # layers that the Compare page sets beside that of the slider
 UNTRAINED_WARNING = (
     "**Untrained network: its weights are random.** The maps below show the architecture before learning; "
     "nothing in them has been learned."
@@ -84,7 +85,8 @@ def choose_picture() -> tuple[Image, str]:
 
 def _adopt_link(model: Model) -> None:
     """Read what the link says about layer, class, method and options, in the words of a RunSpec."""
-    state.adopt("layer", lambda text: _read_layer(model, text))
+    compares = st.query_params.get("method") == "compare"
+    state.adopt("layer", lambda text: _read_layer(model, text, compares=compares))
     state.adopt("channel", lambda text: _read_channel(model, text), None)
     state.adopt("filter", _read_number, None)
     state.adopt("target", lambda text: _read_targets(model, text), None)
@@ -100,8 +102,12 @@ def _spell(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _read_layer(model: Model, text: str) -> str:
+def _read_layer(model: Model, text: str, *, compares: bool) -> str:
     names = text.split(",")
+    if len(names) > 1 and compares:
+        others = [model.layer(name).name for name in names[1:] if name in model.all_layers]
+        state.respell(BESIDE, others, others)
+        return model.layer(names[0]).name
     if len(names) > 1:
         state.notice(f"The link fuses {len(names)} layers, which only commands and library do: the last is shown.")
     return model.layer(names[-1]).name

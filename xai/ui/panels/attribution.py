@@ -11,9 +11,11 @@ from xai.compute.attribution import Progress
 from xai.errors import UserError
 from xai.figures import style
 from xai.registry import METHODS, Method, Param
+from xai.superpixels import lime_details
 from xai.ui import caching, downloads, jobs, pickers, sliders, state
 from xai.ui.components import Dial, Moving, Values, moving_viewer, still
 from xai.ui.panels.attribution_scene import Asked, explain_at, scene_at
+from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, framed, overlaid
 
 
@@ -45,6 +47,8 @@ def _show(asked: Asked) -> None:
     with place:
         shown = explain_at(asked, moving.values) if quick else scene_at(asked, moving.values, made)
         moving_viewer(shown, moving, key="explanation", on_move=sliders.take_dials)
+    if made is not None and lime_details(made) is not None:
+        show_superpixels(made)
 
 
 def _dials(asked: Asked) -> list[Dial]:
