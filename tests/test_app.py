@@ -31,6 +31,7 @@ from xai.ui import caching, downloads, frame, pictures, weights
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("start", "feature_maps", "filters", "attribution", "compare", "concepts")
 PAGES += ("feature_visualization", "adversarial")
+RUN_PAGES = ("clusters", "query")  # ask a clustering run: see test_scan_pages.py
 PICTURE_PAGES = ("feature_maps", "attribution")
 
 
@@ -94,13 +95,13 @@ def test_page_runs_alone_and_says_that_the_network_is_untrained(page, open_page)
     assert any("resnet18 (untrained)" in badge.value for badge in at.markdown)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + RUN_PAGES)
 def test_page_in_the_frame_has_its_title(page):
     at = AppTest.from_file(str(ROOT / "xai" / "ui" / "frame.py"), default_timeout=120).run()
     at = at.switch_page(str(ROOT / "pages" / f"{page}.py")).run()
     assert healthy(at)
     titles = {name: title for name, title, _ in frame.PAGES}
-    assert set(titles) == set(PAGES) and [title.value for title in at.title] == [titles[page]]
+    assert set(titles) == {*PAGES, *RUN_PAGES} and [title.value for title in at.title] == [titles[page]]
 
 
 def test_bare_launcher_shows_the_start_page():
@@ -110,7 +111,7 @@ def test_bare_launcher_shows_the_start_page():
     assert any(metric.label == "Parameters" and metric.value == "11.7 M" for metric in at.metric)
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", PAGES + RUN_PAGES)
 def test_page_is_thin(page):
     text = (ROOT / "pages" / f"{page}.py").read_text()
     tree = ast.parse(text)

@@ -13,6 +13,7 @@ import PIL.Image
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
+from scan_runs import make_run
 
 from xai.errors import Cancelled, UserError
 from xai.report.checks import MAX_BYTES, check_page
@@ -237,6 +238,10 @@ def test_execution_can_be_cancelled(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def asks_a_run(path: Path) -> bool:
+    return parameter_names(read_notebook(path))[:3] == ["RUN", "HEAD", "IMAGES"]
+
+
 def test_there_are_notebooks():
     assert [path.stem for path in STORED][:3] == ["01_feature_maps", "02_filters", "03_grad_cam"]
 
@@ -251,7 +256,7 @@ def test_stored_notebook_keeps_the_rules(path):
     assert sum(line.startswith("# ") for cell in text for line in cell.source.splitlines()) == 1
     assert len(text) >= len(code)
     assert code[0].source.startswith("%matplotlib inline\n") and "import xai" in code[0].source
-    assert parameter_names(notebook)[:4] == ["MODEL", "WEIGHTS", "IMAGES", "ORIGIN"]
+    assert parameter_names(notebook)[:4] == ["MODEL", "WEIGHTS", "IMAGES", "ORIGIN"] or asks_a_run(path)
     for cell in code:
         assert not cell.outputs and cell.execution_count is None, f"{cell.id} is stored with outputs"
         assert len(cell.source.splitlines()) <= 10, cell.id
@@ -277,7 +282,8 @@ def test_committed_export_is_fresh_and_sound(path):
     assert not [o for cell in code for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
     network = executed.metadata["xai"]["networks"][0]
     assert network["weights"] != "untrained" and network["digest"][:12] in html
-    assert "top-1 on 1,000 ImageNet photographs" in html, "the page says where its network comes from"
+    origin = "Run embedded:" if asks_a_run(path) else "top-1 on 1,000 ImageNet photographs"
+    assert origin in html, "the page says where its network comes from"
     assert all(picture["hint"].startswith("sample:") for picture in executed.metadata["xai"]["pictures"])
 
 
@@ -290,12 +296,21 @@ def test_committed_index_lists_every_notebook():
 
 @pytest.mark.slow
 @pytest.mark.notebook
-@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [p for p in STORED if not asks_a_run(p)], ids=lambda path: path.stem)
 def test_stored_notebook_runs_with_a_small_untrained_network(path, tmp_path):
     export = export_notebook(path, tmp_path, {"MODEL": "resnet18", "WEIGHTS": None, "IMAGES": ["cat", "coffee"]})
     html = export.page.read_text(encoding="utf-8")
     assert "resnet18 (untrained)" in html and "Its weights are random" in html
     assert check_fresh(path, export.page) == []
+
+
+@pytest.mark.slow
+@pytest.mark.notebook
+@pytest.mark.parametrize("path", [p for p in STORED if asks_a_run(p)], ids=lambda path: path.stem)
+def test_stored_notebook_of_clusters_runs_with_another_run(path, tmp_path):
+    make_run(tmp_path / "mine")
+    export = export_notebook(path, tmp_path, {"RUN": str(tmp_path / "mine"), "IMAGES": ["coffee"], "POINTED": 10})
+    assert "Run mine:" in export.page.read_text(encoding="utf-8") and check_fresh(path, export.page) == []
 
 
 @pytest.mark.browser

@@ -19,6 +19,7 @@ from xai.scan.explain.pointing import measure_pointing
 from xai.scan.explain.replay import replay
 from xai.scan.explain.stability import measure_stability
 from xai.scan.explain.unlikeness import measure_unlikeness
+from xai.scan.metrics import contingency, match_one_to_one
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +255,13 @@ def test_a_query_of_a_training_picture_finds_itself(run):
     assert [step.head for step in found.path] == ["k3", "k8"] and not found.found.unlikeness.unlike
     raised, lowered = query.find_pairs(found, run.head(8))
     assert raised[0][2] > 0 > lowered[0][2]
+
+
+def test_replicas_vote_on_a_picture(run):
+    found = query.tell(run, run.pictures("train")[7])
+    agree, others = query.count_votes(found, run.head(8))
+    same = match_one_to_one(contingency(run.assigned("k8", "train"), run.assigned("k8-2", "train"), 8, 8))
+    assert others == 1 and agree == (same[found.cluster("k8")] == run.assigned("k8-2", "train")[7])
 
 
 def test_a_counterfactual_changes_the_cluster(run):

@@ -3,12 +3,16 @@
 import json
 import re
 
+import numpy as np
 import pytest
 from scan_runs import make_run
 
 from xai.cli import main
+from xai.report.checks import check_page
 from xai.report.clusters import Wanted, write_report
+from xai.scan.explain import survey
 from xai.scan.explain.survey import find_terms
+from xai.scan.words import Terms
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +32,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(run):
         "Borderline",
     ):
         assert heading in page
-    assert page.count('<h2 id="cluster-') == 2 and "<script" not in page
-    assert not re.findall(r"""(?:src|href)=["']?(?!data:|#)""", page)
+    assert page.count('<h2 id="cluster-') == 2 and check_page(page) == []
     assert all(re.findall(r'<img [^>]*alt="([^"]*)"', page)) and page.count("<img") > 10
     assert "http" not in re.sub(r"https?://www\.w3\.org/\S*", "", page)
 
@@ -50,6 +53,21 @@ def test_the_command_writes_the_page_and_refuses_mistakes(run, tmp_path, capsys)
         (["--layout", "umap"], "pca, t-sne"),
         (["--tags", str(tmp_path / "none.csv")], "tags"),
         (["-o", str(tmp_path / "page.pdf")], "must end in .html"),
+        (["--clip-weights", "w.pt"], "--clip-terms"),
+        (["--clip-weights", "w.pt", "--clip-terms", str(tmp_path / "none.txt")], "cannot be read"),
     ):
         assert main(["scan", "explain", str(run.folder), "--quiet", "--pointing", "0", *wrong]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_clip_may_see_the_region_alone(run, monkeypatch):
+    seen = []
+
+    def stand_in(pictures, names, **options):
+        seen.append(options["maps"])
+        return Terms(tuple(names), np.ones((len(pictures), len(names)), np.float32), "stand-in")
+
+    monkeypatch.setattr(survey, "clip_terms", stand_in)
+    assert survey.find_clip_terms(run, ["a", "b"], "w.pt").scores.shape == (240, 2) and seen[0] is None
+    survey.find_clip_terms(run, ["a", "b"], "w.pt", region_of=run.head(8))
+    assert len(seen[1]) == 240 and seen[1][0].shape == (32, 32)

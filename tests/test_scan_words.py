@@ -60,12 +60,6 @@ def test_tags_are_found_by_path_or_by_file_name(tmp_path):
             words.read_tags(tmp_path / name)
 
 
-def test_words_are_projected_on_the_map():
-    mask = np.array([[True, False], [False, False]])
-    assert words.project_words(["disc"], ["sea"], np.array([[3.0, 1], [0, -9]]), mask) == {"disc": 0.75, "sea": 0.25}
-    assert words.project_words(["disc"], ["sea"], np.zeros((2, 2)), mask) == {"disc": 0, "sea": 0}
-
-
 def test_what_a_map_leaves_dark_fades_to_the_mean():
     pixels = np.array([[[200, 0, 0], [0, 100, 0]]], np.uint8)
     np.testing.assert_array_equal(words.dim_outside(pixels, np.zeros((1, 2))), pixels)

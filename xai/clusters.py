@@ -15,6 +15,7 @@ from xai.figures.cluster_flows import Levels
 from xai.figures.clusters import Picture, cluster_colours, picture_sheet, word_cloud
 from xai.figures.overlays import overlay, place_map
 from xai.scan.explain.contrast import contrast_model
+from xai.scan.explain.influence import pair_pulls
 from xai.scan.explain.members import Members, leads
 from xai.scan.explain.query import Counterfactual, Story
 from xai.scan.explain.survey import TRAIN, Survey, main_heads, measure_flows
@@ -66,17 +67,22 @@ def _captions(survey: Survey, found: Members, kind: str) -> list[str]:
 
 
 def neighbours_row(story: Story, head: Head) -> Row:
-    """Show the nearest training pictures, framed in the colours of their clusters."""
-    run, found = story.run, story.found
+    """Show the nearest training pictures, framed in the colours of their clusters, with their pull."""
+    run, found, own = story.run, story.found, story.cluster(head.name)
     pictures, clusters = run.pictures(TRAIN), run.assigned(head, TRAIN)[found.neighbours]
+    theirs = run.probabilities(head, TRAIN)[found.neighbours]
+    pulls = pair_pulls(story.probabilities[head.name], theirs)[:, own]
     colours = cluster_colours(head.clusters)
-    captions = [f"{cluster}: {value:.2f}" for cluster, value in zip(clusters, found.similarities, strict=True)]
+    captions = [f"{cluster}: {pull:+.2f}" for cluster, pull in zip(clusters, pulls, strict=True)]
     tiles = [pictures[int(i)] for i in found.neighbours]
     sheet = picture_sheet(tiles, captions, columns=10, frames=[colours[cluster] for cluster in clusters])
-    own = story.cluster(head.name)
     share = float((clusters == own).mean())
-    alt = f"{len(tiles)} nearest training pictures; captions are cluster and cosine: {', '.join(captions)}."
-    return Row(sheet, alt, f"{share:.0%} of the nearest training pictures lie in cluster {own} as well.")
+    alt = f"{len(tiles)} nearest training pictures; captions are cluster and pull: {', '.join(captions)}."
+    sentence = (
+        f"{share:.0%} of the nearest training pictures lie in cluster {own} as well. Captions: cluster, and how far a "
+        f"training step on the pair would pull the picture towards cluster {own} (+) or away (-)."
+    )
+    return Row(sheet, alt, sentence)
 
 
 def pairs_row(story: Story, pairs: Sequence[tuple[int, int, float]]) -> Row | None:
@@ -167,8 +173,7 @@ def cloud_on_map(survey: Survey, cluster: int, *, size: tuple[int, int] = (420, 
     picture = survey.run.pictures(TRAIN)[int(found.prototypes[0])]
     made = explain(survey.run.model(survey.head), picture, "grad_cam", target=cluster)
     pairs = [(word.term, word.weight) for word in words]
-    colour = cluster_colours(survey.head.clusters)[cluster]
-    drawn = word_cloud(pairs, size=size, colour=colour, picture=made.image.pixels, strength=made.map[0])
+    drawn = word_cloud(pairs, size=size, picture=made.image.pixels, strength=made.map[0])
     alt = f"Words of cluster {cluster} inside its Grad-CAM region: {', '.join(word for word, _ in pairs[:8])}."
     return Row(
         drawn, alt, "Larger words set the cluster apart more; they lie where its map is at least a fifth of its peak."

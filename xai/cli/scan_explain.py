@@ -30,6 +30,19 @@ def explain(
     tags: Annotated[
         str | None, typer.Option("--tags", metavar="FILE.csv", help="Words of the pictures: file, tags.")
     ] = None,
+    clip_weights: Annotated[
+        str | None,
+        typer.Option("--clip-weights", metavar="FILE|TAG", help="Words by CLIP: its weights, or a tag of open_clip."),
+    ] = None,
+    clip_terms: Annotated[
+        Path | None, typer.Option("--clip-terms", metavar="FILE", help="Terms CLIP chooses from, one per line.")
+    ] = None,
+    clip_model: Annotated[
+        str, typer.Option("--clip-model", metavar="NAME", help="As open_clip calls it.")
+    ] = "ViT-B-32",
+    clip_on_maps: Annotated[
+        bool, typer.Option("--clip-on-maps", help="CLIP sees pictures dimmed where the cluster's map is weak.")
+    ] = False,
     no_text: Annotated[bool, typer.Option("--no-text", help="No words.")] = False,
     no_dream: Annotated[bool, typer.Option("--no-dream", help="No pictures made to excite the clusters.")] = False,
     pointing: Annotated[
@@ -46,7 +59,7 @@ def explain(
     from xai.registry import find_method
     from xai.report.clusters import Wanted, write_report
     from xai.scan.explain.maps2d import LAYOUTS
-    from xai.scan.explain.survey import find_terms
+    from xai.scan.explain.survey import find_clip_terms, find_terms
     from xai.scan.run import open_run
 
     if layout not in LAYOUTS:
@@ -59,7 +72,14 @@ def explain(
     if not path.parent.is_dir():
         raise UserError(f"--output '{path}' lies in a folder that does not exist; make it first.")
     wanted = Wanted(tuple(cluster or ()), find_method(method).key, layout, not no_dream, pointing)
-    terms = None if no_text else find_terms(opened, tags)
+    named = _read_terms(clip_weights, clip_terms)
+    terms = None if no_text or named else find_terms(opened, tags)
+    if clip_weights and named and not no_text:
+        region = chosen if clip_on_maps else None
+        with progress("CLIP", quiet=quiet) as tell:
+            terms = find_clip_terms(
+                opened, named, clip_weights, model=clip_model, region_of=region, on_progress=lambda part: tell(part, "")
+            )
     with progress("Explaining", quiet=quiet) as tell:
         page = write_report(opened, chosen, terms, wanted, tell)
     write_atomic(path, page.encode())
@@ -67,3 +87,19 @@ def explain(
         print_json({"output": str(path), "run": opened.name, "head": chosen.name, "bytes": len(page.encode())})
     else:
         print(f"{path}: {chosen.clusters if not cluster else len(cluster)} clusters of {opened.name} {chosen.name}")
+
+
+def _read_terms(weights: str | None, file: Path | None) -> list[str]:
+    """Read what CLIP is to choose from; empty where CLIP is not wanted."""
+    if weights is None and file is None:
+        return []
+    if weights is None or file is None:
+        raise UserError("Words by CLIP need both --clip-weights and --clip-terms.")
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The terms '{file}' cannot be read.") from error
+    terms = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if len(terms) < 2:
+        raise UserError(f"The terms '{file}' must be two or more, one per line.")
+    return terms

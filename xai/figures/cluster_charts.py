@@ -45,18 +45,21 @@ def silhouette_chart(values: Floats, clusters: Ints, count: int, space: str, *, 
     return figure
 
 
-def confusion_chart(counts: Ints, class_names: Sequence[str], *, title: str | None = None) -> Figure:
+def confusion_chart(
+    counts: Ints, class_names: Sequence[str], *, rows: str = "Class", columns: str = "Cluster", title: str | None = None
+) -> Figure:
     """Show which share of each class fell into which cluster, with counts on the tiles where there is room.
 
     Args:
         counts: int (k, c), pictures by cluster and class.
         class_names: c names.
+        rows, columns: what classes and clusters are called; two heads can be held against each other too.
         title: which head and split.
     """
     by_class = counts.T
     rates = by_class / np.maximum(by_class.sum(1, keepdims=True), 1)
     clusters, classes = counts.shape
-    alt = f"Confusion of {classes} classes with {clusters} clusters; each row adds up to 100 % of a class."
+    alt = f"{rows} by {columns.lower()}: {classes} rows of {clusters} tiles; each row adds up to 100 %."
     size = max(5.5, 2.2 + 0.42 * clusters), max(2.6, 1.3 + 0.34 * classes)
     figure, axes = _chart(min(size[0], 11.0), min(size[1], 11.0), alt, title)
     scale = style.colour_scale(1.0, colormap="YlOrRd")
@@ -68,10 +71,10 @@ def confusion_chart(counts: Ints, class_names: Sequence[str], *, title: str | No
             axes.text(column, row, number, ha="center", va="center", size=style.TINY, color=colour)
     axes.set_xticks(range(clusters), [str(cluster) for cluster in range(clusters)], size=style.SMALL)
     axes.set_yticks(range(classes), list(class_names), size=style.SMALL, parse_math=False)
-    axes.set_xlabel("Cluster", size=style.LABEL, color=style.INK)
-    axes.set_ylabel("Class", size=style.LABEL, color=style.INK)
+    axes.set_xlabel(columns, size=style.LABEL, color=style.INK)
+    axes.set_ylabel(rows, size=style.LABEL, color=style.INK)
     bar = figure.colorbar(scale, ax=axes, shrink=0.9)
-    bar.set_label("Share of the class", size=style.LABEL, color=style.INK)
+    bar.set_label(f"Share of the {rows.lower()}", size=style.LABEL, color=style.INK)
     bar.outline.set_visible(False)
     return figure
 

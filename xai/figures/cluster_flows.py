@@ -132,7 +132,7 @@ def sankey_svg(levels: Levels, *, width: int = 900) -> str:
     height, thick, pad = max(260, 24 * most), 14, 4
     total = int(levels.counts[0].sum()) or 1
     heads = len(levels.heads)
-    columns = [round(8 + level * (width - 190) / max(heads - 1, 1)) for level in range(heads)]
+    columns = [round(8 + level * (width - 260) / max(heads - 1, 1)) for level in range(heads)]
     sizes = [levels.counts[0].sum(1), *(counts.sum(0) for counts in levels.counts)]
     scale = [(height - 30 - pad * (len(each) - 1)) / total for each in sizes]
     tops = [24 + np.concatenate([[0], np.cumsum(each * s + pad)[:-1]]) for each, s in zip(sizes, scale, strict=True)]
@@ -196,7 +196,6 @@ def map_svg(
             f"<title>{html.escape(titles[cluster])}</title></circle>"
             f'<image x="{left:.1f}" y="{top:.1f}" width="72" height="72" href="{_data_url(pixels)}"/></g>'
         )
-    # What lies later is drawn over what lies before: the picture under the pointer must not be covered by dots.
     rule = (
         "<style>.dot image{visibility:hidden;pointer-events:none}.dot:hover image{visibility:visible}"
         ".dot:hover circle{stroke:#000;stroke-width:2}</style>"

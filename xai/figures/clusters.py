@@ -92,6 +92,21 @@ def _cut(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, wid
     return text
 
 
+def sheet_figure(picture: Picture, alt: str, *, title: str | None = None) -> Figure:
+    """Put a sheet of pictures into a figure of its own size, as notebooks show it."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, 100 * style.WIDTH / width) / 100  # inches per pixel
+    top = 0.42 if title else 0.0
+    figure = style.new_figure(max(width * scale, 3.0), height * scale + top, alt)
+    whole = figure.get_size_inches()
+    axes = figure.add_axes((0, 0, width * scale / whole[0], height * scale / whole[1]))
+    axes.imshow(picture, interpolation="lanczos" if scale < 0.01 else "nearest", aspect="auto")
+    axes.set_axis_off()
+    if title:
+        figure.suptitle(title, size=style.TITLE, color=style.INK, weight="bold", x=0.0, ha="left", parse_math=False)
+    return figure
+
+
 @dataclass(frozen=True)
 class Placed:
     """A word of a cloud: its upper left corner and size in pixels."""

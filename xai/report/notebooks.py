@@ -16,6 +16,7 @@ from xai.report.execute import Progress, execute_notebook
 from xai.report.fresh import check_fresh, describe_provenance, page_meta
 from xai.report.html import render_page
 from xai.report.index import render_index
+from xai.report.source import parameter_names, read_notebook
 
 __all__ = ["Export", "check_fresh", "execute_notebook", "export_all", "export_notebook"]
 
@@ -100,7 +101,9 @@ def export_all(
             if on_progress is not None:
                 on_progress((done + fraction) / len(paths), text)
 
-        exports.append(export_notebook(path, output_dir, parameters, on_progress=tell))
+        known = parameter_names(read_notebook(path))  # one that asks a clustering run has no MODEL
+        mine = {name: value for name, value in parameters.items() if name in known}
+        exports.append(export_notebook(path, output_dir, mine, on_progress=tell))
     index = render_index(Path(output_dir))
     _refuse("index.html", check_page(index))
     write_atomic(Path(output_dir) / "index.html", index.encode())

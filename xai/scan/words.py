@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import os
 import re
 from collections import Counter
@@ -153,23 +154,6 @@ def name_clusters(terms: Terms, clusters: Ints, count: int, most: int = 20) -> l
     return found
 
 
-def project_words(
-    object_words: Sequence[str], background_words: Sequence[str], values: Floats, mask: NDArray[np.bool_]
-) -> dict[str, float]:
-    """Weigh the words of one picture by where its map lies: on the object, or beside it.
-
-    Args:
-        object_words, background_words: what is said about either.
-        values: float (h, w), a map; only positive values count.
-        mask: bool (h, w), the object.
-    """
-    positive = np.maximum(values, 0)
-    total = float(positive.sum())
-    share = float(positive[mask].sum()) / total if total else 0.0
-    rest = 1 - share if total else 0.0
-    return dict.fromkeys(object_words, share) | dict.fromkeys(background_words, rest)
-
-
 def clip_terms(
     pictures: Sequence[NDArray[np.uint8]],
     names: Sequence[str],
@@ -226,10 +210,11 @@ def dim_outside(pixels: NDArray[np.uint8], values: Floats) -> NDArray[np.uint8]:
 
 def _load_clip(model: str, weights: str | os.PathLike[str]) -> tuple[Any, Any, Any, Any]:
     try:
-        import open_clip
-        import torch
+        open_clip = importlib.import_module("open_clip")
     except ImportError as error:
         raise UserError("Terms by CLIP need open_clip: install it with `pip install xai-dashboard[clip]`.") from error
+    import torch
+
     try:
         network, _, prepare = open_clip.create_model_and_transforms(model, pretrained=os.fspath(weights))
     except (RuntimeError, OSError, ValueError) as error:

@@ -16,6 +16,7 @@ from xai.scan.explain.counterfactual import Edit, nearest_elsewhere, smallest_ed
 from xai.scan.explain.influence import pair_influence, strongest_pairs
 from xai.scan.explain.levels import Step, trace_path
 from xai.scan.explain.survey import TRAIN, main_heads
+from xai.scan.metrics import contingency, match_one_to_one
 from xai.scan.query import Answer, query
 
 if TYPE_CHECKING:
@@ -69,6 +70,21 @@ def tell(run: ScanRun, picture: Any, *, heads: Sequence[Head] | None = None, nea
         probabilities=probabilities,
         path=trace_path(probabilities, train, [head.clusters for head in chosen]),
     )
+
+
+def count_votes(story: Story, head: Head) -> tuple[int, int]:
+    """Count the other replicas of a head that put the picture into the corresponding cluster: agreeing, all.
+
+    Clusters of two replicas correspond as they match one to one on the training pictures.
+    """
+    run, own = story.run, story.cluster(head.name)
+    others = [each for each in run.heads if each.clusters == head.clusters and each.name != head.name]
+    found = run.assign(story.image, others) if others else {}
+    agree = 0
+    for other in others:
+        table = contingency(run.assigned(head, TRAIN), run.assigned(other, TRAIN), head.clusters, head.clusters)
+        agree += int(match_one_to_one(table)[own] == found[other.name].argmax())
+    return agree, len(others)
 
 
 Pair = tuple[int, int, float]

@@ -18,14 +18,16 @@ from xai.scan.explain.levels import Flow, measure_flow
 from xai.scan.explain.members import Members, rank_members
 from xai.scan.explain.pointing import Pointing, measure_pointing
 from xai.scan.explain.stability import Stability, measure_stability
-from xai.scan.words import Terms, Word, count_terms, match_tags, name_clusters, read_tags, words_of_name
+from xai.scan.words import Terms, Word, clip_terms, count_terms, match_tags, name_clusters, read_tags, words_of_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from xai.model import Model
     from xai.scan.run import Head, ScanRun
 
 SPACE = "features in which neighbours were looked for, cosine distance"
+BATCH = 50  # pictures that are explained together
 TRAIN = "train"  # the split that neighbours point into, and that galleries show
 
 
@@ -53,6 +55,42 @@ def find_terms(run: ScanRun, tags: str | None = None) -> Terms | None:
         return count_terms(known, "attributes of the pictures")
     named = [sorted(set(words_of_name(name))) for name in pictures.names]
     return count_terms(named, "names of files and folders") if any(named) else None
+
+
+def find_clip_terms(
+    run: ScanRun,
+    names: Sequence[str],
+    weights: str,
+    *,
+    model: str = "ViT-B-32",
+    region_of: Head | None = None,
+    on_progress: Callable[[float], None] | None = None,
+) -> Terms:
+    """Let CLIP choose among terms for the training pictures.
+
+    Args:
+        run: whose pictures.
+        names: the terms.
+        weights, model: of CLIP, see `words.clip_terms`.
+        region_of: a head: CLIP sees each picture dimmed where Grad-CAM of its cluster is weak, so that the words are
+            about what made the cluster.
+        on_progress: called with the fraction done.
+    """
+    pictures = run.pictures(TRAIN)
+    shown = [pictures[place] for place in range(len(pictures))]
+    maps = None if region_of is None else _maps(run.model(region_of), shown, "grad_cam", None, 0)
+    return clip_terms(shown, names, weights=weights, model=model, maps=maps, on_progress=on_progress)
+
+
+def _maps(
+    model: Model, pictures: Sequence[NDArray[np.uint8]], method: str, layer: str | None, seed: int
+) -> list[NDArray[np.float32]]:
+    """Map the cluster that each picture lies in, in batches: float32 (h, w) each."""
+    found: list[NDArray[np.float32]] = []
+    for first in range(0, len(pictures), BATCH):
+        made = explain_batch(model, pictures[first : first + BATCH], method, layer=layer, seed=seed)
+        found += [each.map[0] for each in made]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,14 +222,10 @@ def point_at_objects(
         split: "train" or "validation".
         seed: of methods that draw random numbers.
     """
-    pictures, model = run.pictures(split), run.model(head)
+    pictures = run.pictures(split)
     places = range(min(count, len(pictures)))
     masks = [pictures.masks(place) for place in places]
     if not places or any(mask is None for mask in masks):
         return None
-    maps: list[NDArray[np.float32]] = []
-    for first in range(0, len(places), 50):
-        batch = [pictures[place] for place in places[first : first + 50]]
-        made = explain_batch(model, batch, method, layer=layer, seed=seed)
-        maps += [each.map[0] for each in made]
+    maps = _maps(run.model(head), [pictures[place] for place in places], method, layer, seed)
     return measure_pointing(np.stack(maps), np.stack([mask for mask in masks if mask is not None]))

@@ -11,7 +11,7 @@ from xai.figures import cluster_flows
 from xai.figures.clusters import picture_sheet
 from xai.figures.sheets import encode_png
 from xai.io.images import Image, load_image
-from xai.scan.explain.query import Counterfactual, Story, find_counterfactual, find_pairs
+from xai.scan.explain.query import Counterfactual, Story, count_votes, find_counterfactual, find_pairs
 from xai.scan.explain.survey import TRAIN, main_heads
 from xai.scan.run import Head, ScanRun
 from xai.ui import caching, pickers, runs, state
@@ -69,6 +69,9 @@ def _answer(story: Story, head: Head) -> None:
         show_row(_maps(story, head))
     with right:
         _words(story, head)
+    agree, others = count_votes(story, head)
+    if others:
+        st.caption(f"{agree} of {others} other replicas of this head put it into the corresponding cluster.")
     st.subheader("Its neighbours")
     show_row(views.neighbours_row(story, head))
     _what_if(story, head)

@@ -17,6 +17,8 @@ QUESTIONS = {
     "concepts": "Which parts does a layer tell apart, in several pictures at once?",
     "feature_visualization": "What would excite a channel or a class most?",
     "adversarial": "How small a change turns the answer?",
+    "clusters": "What does a network put together without labels, and why?",
+    "query": "Where does a picture belong in a clustering, and is it like anything seen?",
 }
 
 

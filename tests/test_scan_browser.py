@@ -1,0 +1,112 @@
+"""The pages of clusters in Chromium: sound in both themes and on a phone; a click on the plane shows the picture."""
+
+import time
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+from scan_runs import make_run
+from test_browser import Seen, overflow, settle
+
+from benchmarks.app_latency import is_ready, running_app
+
+pytestmark = pytest.mark.browser
+VIEWS = {
+    "clusters?run=mine&head=k8": "Clusters",
+    "clusters?run=mine&head=k8&view=Maps&cluster=3": "Clusters",
+    "clusters?run=mine&head=k8&view=Levels": "Clusters",
+    "clusters?run=mine&head=k8&view=Measures": "Clusters",
+    "query?run=mine&head=k8&number=3": "Query",
+}
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    make_run(folder / "mine")
+    home = str(tmp_path_factory.mktemp("torch"))
+    with running_app(XAI_MODEL="resnet18", XAI_WEIGHTS="none", TORCH_HOME=home, XAI_RUNS=str(folder)) as served:
+        while not is_ready(served):
+            time.sleep(0.2)
+        yield served
+
+
+@pytest.fixture
+def visit(chromium, address):
+    opened = []
+
+    def go(path: str, *, width: int = 1280, scheme: str = "light") -> tuple[Page, Seen]:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        seen = Seen(page)
+        page.goto(f"{address}/{path}")
+        settle(page)
+        return page, seen
+
+    yield go
+    for context in opened:
+        context.close()
+
+
+@pytest.mark.parametrize("path", VIEWS)
+def test_view_is_sound_and_accessible_in_both_themes(path, visit):
+    for scheme in ("light", "dark"):
+        page, seen = visit(path, scheme=scheme)
+        expect(page.get_by_role("heading", level=1)).to_have_text(VIEWS[path])
+        expect(page.get_by_test_id("stException")).to_have_count(0)
+        expect(page.get_by_test_id("stAlertContentError")).to_have_count(0)
+        assert overflow(page) <= 0
+        violations = Axe().run(page).response["violations"]
+        told = [(v["id"], [node["html"][:160] for node in v["nodes"]][:3]) for v in violations]
+        assert not told
+        assert not seen.errors
+        assert seen.hosts <= {"127.0.0.1", None, ""}
+
+
+@pytest.mark.parametrize("path", list(VIEWS)[::4])
+def test_view_on_a_phone(path, visit):
+    page, seen = visit(path, width=400)
+    assert overflow(page) <= 0 and not seen.errors
+
+
+def test_a_click_on_the_plane_shows_the_picture(visit):
+    page, seen = visit("clusters?run=mine&head=k8&view=Plane")
+    plot = page.locator(".js-plotly-plot").first
+    expect(plot).to_be_visible()
+    expect(page.get_by_text("Select dots with the lasso")).to_be_visible()
+    spot = plot.evaluate("""(plot) => {
+      const dot = plot.data[0], layout = plot._fullLayout, box = plot.getBoundingClientRect()
+      return [layout.xaxis.l2p(dot.x[0]) + layout.xaxis._offset + box.left,
+              layout.yaxis.l2p(dot.y[0]) + layout.yaxis._offset + box.top]
+    }""")
+    page.mouse.move(*spot)
+    page.mouse.click(*spot)
+    expect(page.get_by_text("1 selected", exact=False)).to_be_visible()
+    assert not seen.errors
+
+
+def test_the_report_opens_without_a_network_and_shows_pictures_on_hover(chromium, tmp_path: Path):
+    from xai.report.clusters import Wanted, write_report
+    from xai.scan.explain.survey import find_terms
+
+    run = make_run(tmp_path / "mine")
+    page_file = tmp_path / "page.html"
+    wanted = Wanted((2,), visualise=False, pointing=0)
+    page_file.write_text(write_report(run, run.head(8), find_terms(run), wanted), encoding="utf-8")
+    context = chromium.new_context(viewport={"width": 1000, "height": 900}, offline=True)
+    page = context.new_page()
+    seen = Seen(page)
+    page.goto(page_file.as_uri())
+    picture = page.locator(".dot image").first
+    expect(picture).to_be_hidden()
+    page.locator(".dot circle").first.hover(force=True)
+    expect(page.locator(".dot:hover image")).to_be_visible()
+    violations = Axe().run(page).response["violations"]
+    assert not [(v["id"], [node["html"][:160] for node in v["nodes"]][:3]) for v in violations]
+    assert not seen.errors
+    context.close()
