@@ -18,6 +18,7 @@ from xai.cli import (
     explaining,
     feature_maps,
     filters,
+    reporting,
     scan,
     scan_asking,
     scan_explain,
@@ -93,6 +94,12 @@ app.command()(spread(training.train))
 app.add_typer(clustering, name="scan")
 app.command("app")(spread(serving.app))
 app.command()(spread(serving.notebooks))
+
+_report = typer.Typer(help="Grade the report, write its generated parts, make its figures again.", no_args_is_help=True)
+app.add_typer(_report, name="report")
+_report.command()(spread(reporting.check))
+_report.command()(spread(reporting.build))
+_report.command()(spread(reporting.recompute))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
