@@ -30,7 +30,8 @@ def pick_methods(choice: pickers.Choice) -> list[str]:
 def pick_layers(choice: pickers.Choice) -> list[str]:
     """Let further layers be set beside that of the slider; a second network is asked at those that it has."""
     names = list(choice.model.layers())
-    st.session_state[pickers.BESIDE] = [name for name in st.session_state.get(pickers.BESIDE, []) if name in names]
+    if pickers.BESIDE in st.session_state:  # of another network, perhaps
+        st.session_state[pickers.BESIDE] = [name for name in st.session_state[pickers.BESIDE] if name in names]
     return st.multiselect(
         "More layers", names, key=pickers.BESIDE, bind="query-params", placeholder="The one of the slider only",
         help="Each method that looks at a layer is asked at that of the slider and at these.",
@@ -42,7 +43,7 @@ def pick_second(choice: pickers.Choice) -> ImageTrace | None:
     offered = {f"{name}:{weights}": (name, weights) for name, weights in caching.networks_here(choice.model)}
     state.adopt("models", lambda text: _read_second(text, list(offered)))
     state.rerun_if_respelled()
-    if st.session_state.get("models") not in offered:
+    if st.session_state.get("models") not in (None, *offered):
         st.session_state["models"] = None
     chosen = st.selectbox(
         "Second network", list(offered), index=None, key="models", bind="query-params", filter_mode="contains",
