@@ -46,8 +46,10 @@ lint: env  ## style and types
 notebooks: env  ## execute the notebooks and export them to exported_html/
 	$(BIN)/xai notebooks
 
-bench: env  ## time Grad-CAM side by side with other libraries
+bench: env  ## time the methods side by side with other libraries (WEIGHTS=FILE: of the MobileNet-V2 for LIME)
 	$(BIN)/python benchmarks/cam.py
+	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/lime.py $(if $(WEIGHTS),--weights $(WEIGHTS))
 
 clean:  ## remove .venv and what tools left behind
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

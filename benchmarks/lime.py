@@ -5,7 +5,9 @@ very many samples, on the same superpixels, kept in benchmarks/cache once it is 
 over several runs; runs of the package are disjoint parts of the samples behind the limit, which flatters it a little.
 Seconds are calls times the median seconds of a call in interleaved rounds, plus those of the fits.
 
-    python benchmarks/lime.py [--model mobilenet_v2 --weights FILE] [--pictures cat,coffee] [--limit-only] [--json FILE]
+    python benchmarks/lime.py [--weights FILE] [--pictures cat,coffee] [--limit-only] [--json FILE]
+
+The network is MobileNet-V2 with the weights given, else the bundled one, else an untrained MobileNet-V2.
 
 --limit-only makes the limit and stops; it takes about a minute and a half per picture, and can be broken off and
 taken up again.
@@ -206,7 +208,7 @@ def show(rows: Sequence[Row], most: int) -> str:
 
 def main() -> None:
     """Measure, print a Markdown table, and write JSON where asked."""
-    parser = options_parser(__doc__, model="mobilenet_v2", rounds=5)
+    parser = options_parser(__doc__, model="", rounds=5)
     parser.add_argument("--pictures", default=",".join(sample_names()[:6]), help="samples or files, commas between")
     parser.add_argument("--limit", type=int, default=8000, help="samples of the lime package behind the limit")
     parser.add_argument("--most", type=int, default=1000, help="samples of one run")
@@ -215,6 +217,9 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--limit-only", action="store_true", help="make the limit and stop")
     options = parser.parse_args()
+    if not options.model:
+        ships = not options.weights and "bundled" in xai.MODELS
+        options.model, options.weights = ("bundled", "default") if ships else ("mobilenet_v2", options.weights)
     model = load(options)
     cases = [make_case(model, picture, Segmenter()) for picture in options.pictures.split(",")]
     limits = [find_limit(case, options.limit, options.cache) for case in cases]

@@ -288,7 +288,7 @@ class Game:
 def test_auto_asks_for_more_where_superpixels_act_together():
     plan = (AUTO_LIMIT, True, 0.25, "cosine")
     counts = []
-    for interaction in (0.1, 0.6):
+    for interaction in (0.02, 0.3):
         games = [Game(interaction, seed) for seed in range(4)]
         known = [ask_neighbours(game, torch.arange(35)[None], Plan(*plan, seed=1), on_check=None, on_progress=None)
                  for game in games]  # fmt: skip

@@ -141,7 +141,8 @@ def _lift(
     ruled = with_rule(prepare(trace.classifier, trace.pixels.detach()), rescale)
     pixels = trace.pixels.detach()
 
-    before = torch.zeros(len(pixels), trace.scores.shape[1], dtype=torch.float64)  # (N, classes)
+    with torch.inference_mode(False):
+        before = torch.zeros(len(pixels), trace.scores.shape[1], dtype=torch.float64)  # (N, classes)
 
     def score(here: Tensor, pictures: Tensor, taken: Tensor) -> Tensor:
         scores, starts = ruled(torch.cat([here, baselines(pictures, taken)])).chunk(2)  # twice (m, classes)

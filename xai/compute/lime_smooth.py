@@ -28,7 +28,8 @@ NOISES = (0.1, 0.3, 1.0)  # variances that are tried, in those of the process
 
 def can_smooth(how: Fit, fitted: Surrogate) -> bool:
     """Say whether a linear model is smoothed: ridge over all superpixels, two or more, and not too many samples."""
-    return len(fitted.rest) <= MOST and how.regressor == "ridge" and len(fitted.selected) == len(fitted.coefficients) > 1
+    whole = len(fitted.selected) == len(fitted.coefficients) > 1
+    return whole and how.regressor == "ridge" and len(fitted.rest) <= MOST
 
 
 def smooth(

@@ -95,10 +95,12 @@ def own_gradients(trace: Trace, targets: Sequence[int], on_progress: Progress | 
     """
     if not (trace.pixels.requires_grad and trace.scores.requires_grad):
         return sum_gradients(trace, targets, lambda pictures, _taken: trace.pixels[pictures], on_progress=on_progress)
-    rows = trace.one_hot(targets)  # (K, classes)
+    with torch.inference_mode(False):
+        rows = trace.one_hot(targets)  # (K, classes)
     found = []
     for part in rows.split(1 if len(trace.pixels) == 1 else len(rows)):
-        found.append(_differentiate((trace.scores * part).sum(), trace.pixels, keep=True).cpu().double())
+        with torch.inference_mode(False), torch.enable_grad():
+            found.append(_differentiate((trace.scores * part).sum(), trace.pixels, keep=True).cpu().double())
         if on_progress:
             on_progress(sum(map(len, found)) / len(rows), None)
     return torch.cat(found)
