@@ -39,7 +39,7 @@ def open_page(folder, monkeypatch):
 
 
 def images(at: AppTest) -> int:
-    return len(at.get("imgs"))
+    return len(at.get("image"))
 
 
 @pytest.mark.parametrize("view", clusters.VIEWS)

@@ -10,6 +10,7 @@ from scan_runs import make_run
 from xai.cli import main
 from xai.report.checks import check_page
 from xai.report.clusters import Wanted, write_report
+from xai.report.lessons import scan_clusters as look
 from xai.scan.explain import survey
 from xai.scan.explain.survey import find_terms
 from xai.scan.words import Terms
@@ -71,3 +72,18 @@ def test_clip_may_see_the_region_alone(run, monkeypatch):
     assert survey.find_clip_terms(run, ["a", "b"], "w.pt").scores.shape == (240, 2) and seen[0] is None
     survey.find_clip_terms(run, ["a", "b"], "w.pt", region_of=run.head(8))
     assert len(seen[1]) == 240 and seen[1][0].shape == (32, 32)
+
+
+def test_lessons_tell_what_they_show(run):
+    opened, surveys = look.open_surveys(str(run.folder))
+    assert list(surveys) == ["k3", "k8"] and "240 training and 48 held-out" in look.describe_run(opened)
+    found = surveys["k8"]
+    cluster = look.largest(found)
+    made = [look.show_pictures(found, cluster, kind) for kind in ("prototypes", "borderline", "outliers")]
+    made += [look.compare_with_labels(found), look.show_silhouettes(found), look.show_words(found, cluster)]
+    made += [look.show_maps(found, cluster, 1), look.show_flow(surveys), look.show_consensus(found)]
+    made += [look.ask_about(found, run.pictures("validation")[0]), look.move_picture(found, cluster)]
+    assert all(each.figure.get_label() and each.sentence for each in made)
+    assert f"{found.measure('validation').agreement.accuracy:.1%} of 48" in made[3].sentence
+    table = look.measure_pointing(found, ["grad_cam", "random"], 12)
+    assert list(table.index) == ["Grad-CAM", "Random (control)"]

@@ -55,11 +55,12 @@ def _pictures(survey: Survey, cluster: int) -> None:
     for kind in views.KINDS:
         st.subheader(kind.capitalize())
         key = runs.run_key(survey.run), survey.head.name, cluster, kind
-        show_row(_row(key, lambda kind=kind: views.gallery(survey, cluster, kind)))
+        show_row(kept_row(key, lambda kind=kind: views.gallery(survey, cluster, kind)))
 
 
 @caching.byte_bounded(32 * caching.MEGABYTE, lambda row: 1000 if row is None else row.picture.nbytes)
-def _row(key: Hashable, make: Callable[[], views.Row | None]) -> views.Row | None:
+def kept_row(key: Hashable, make: Callable[[], views.Row | None]) -> views.Row | None:
+    """Make pictures side by side once for all sessions, and keep them while there is room."""
     return make()
 
 
@@ -76,7 +77,7 @@ def _words(survey: Survey, cluster: int) -> None:
         st.caption(f"Words from {source}. Longer bars set the cluster apart more from the other clusters.")
     with right:
         key = runs.run_key(survey.run), survey.head.name, cluster, "cloud"
-        show_row(_row(key, lambda: views.cloud_on_map(survey, cluster)), width="stretch")
+        show_row(kept_row(key, lambda: views.cloud_on_map(survey, cluster)), width="stretch")
 
 
 def _maps(survey: Survey, cluster: int) -> None:
@@ -91,7 +92,7 @@ def _maps(survey: Survey, cluster: int) -> None:
         layer = st.selectbox("Layer", layers, key="map_layer", bind="query-params", disabled=not needs)
     chosen = survey.members(cluster, EXPLAINED).prototypes.tolist()
     key = runs.run_key(survey.run), survey.head.name, cluster, "maps", method, layer if needs else None
-    show_row(_row(key, lambda: views.maps_sheet(survey, chosen, method, layer if needs else None)))
+    show_row(kept_row(key, lambda: views.maps_sheet(survey, chosen, method, layer if needs else None)))
     st.caption(
         "The same picture asks a different question at each head: the map follows the head's own cluster. "
         f"{METHODS[method].limits}"

@@ -15,7 +15,7 @@ from xai.scan.explain.query import Counterfactual, Story, count_votes, find_coun
 from xai.scan.explain.survey import TRAIN, main_heads
 from xai.scan.run import Head, ScanRun
 from xai.ui import caching, pickers, runs, state
-from xai.ui.panels.clusters import show_row
+from xai.ui.panels.clusters import kept_row, show_row
 
 HELD_OUT, OTHER = "held out", "other picture"
 
@@ -66,7 +66,8 @@ def _answer(story: Story, head: Head) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         st.subheader("Which places decide?")
-        show_row(_maps(story, head))
+        key = runs.run_key(story.run), story.image.digest, head.name, "query maps"
+        show_row(kept_row(key, lambda: _maps(story, head)))
     with right:
         _words(story, head)
     agree, others = count_votes(story, head)
@@ -85,8 +86,10 @@ def _path(story: Story) -> None:
     columns = st.columns(len(story.path))
     for column, step, survey in zip(columns, story.path, surveys, strict=True):
         with column:
-            st.metric(f"{survey.head.clusters} clusters", survey.title(step.cluster), border=True)
-            told = f"{step.probability:.0%}, then cluster {step.second} with {step.second_probability:.0%}."
+            st.metric(f"{survey.head.clusters} clusters", f"Cluster {step.cluster}", border=True)
+            _, _, words = survey.title(step.cluster).partition(": ")
+            told = f"{words.capitalize()}. " if words else ""
+            told += f"{step.probability:.0%}, then cluster {step.second} with {step.second_probability:.0%}."
             if step.company is not None:
                 usual = "" if step.usual else ", an unusual way"
                 told += f" {step.company:.0%} of it come from the cluster before{usual}."
