@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help env app lab test quick lint notebooks bench clean
+.PHONY: help env app lab test quick lint notebooks report bench clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ lint: env  ## style and types
 
 notebooks: env  ## execute the notebooks and export them to exported_html/
 	$(BIN)/xai notebooks
+
+report: env  ## write the generated parts of the report anew, and grade it
+	$(BIN)/xai report build
+	$(BIN)/xai report check
 
 bench: env  ## time the methods side by side with other libraries (WEIGHTS=FILE: of the MobileNet-V2 for LIME)
 	$(BIN)/python benchmarks/cam.py

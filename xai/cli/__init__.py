@@ -100,6 +100,7 @@ app.add_typer(_report, name="report")
 _report.command()(spread(reporting.check))
 _report.command()(spread(reporting.build))
 _report.command()(spread(reporting.recompute))
+_report.command()(spread(reporting.init))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -124,3 +124,40 @@ def _row(made: Recomputed) -> tuple[str, ...]:
     values = "-" if made.values is None else f"{made.values:.1e}"
     pixels = "-" if made.pixels is None else f"{made.pixels:.2%}"
     return made.name, made.state, values, pixels, made.sentence
+
+
+def init(
+    network: NetworkOptions,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
+    img: Annotated[
+        list[str] | None,
+        typer.Option("--img", "-i", metavar="FILE", help="Photographs, folders, patterns; a folder may name a class."),
+    ] = None,
+    accuracy: Annotated[
+        str | None, typer.Option("--accuracy", metavar="SENTENCE", help="Of your network, as you measured it.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Begin a report about your own network and photographs: all that can be computed is filled in.
+
+    `xai report check DIR` then tells what is left to write.
+    """
+    from xai.cli.pictures import find_pictures
+    from xai.report.build import build_report
+    from xai.report.measure import measure_report
+    from xai.report.skeleton import start_report
+
+    sources = [source for source in find_pictures(img).sources if isinstance(source, Path)]
+    if not sources:
+        raise UserError("A report of your own needs photographs of your own: give --img with files or folders.")
+    model = load_network(network, quiet=quiet)
+    name, weights = network.model, network.weights
+    if name is None:
+        name, weights = model.name, model.weights if model.trained else "none"
+    copies = start_report(folder, sources, model=name, weights=weights)
+    with progress("Measuring", quiet=quiet) as tell:
+        measure_report(folder, model, copies, accuracy=accuracy, on_progress=tell)
+    built = build_report(folder)
+    print(f"{folder / 'README.md'}: {len(built.parts)} generated parts from {len(copies)} photographs.")
+    print(f"Execute the notebook: xai notebooks --from {folder / 'notebooks'} --output {folder / 'exported_html'}")
+    print(f"What is left to do: xai report check {folder}")

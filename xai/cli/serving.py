@@ -126,6 +126,9 @@ def notebooks(
     origin: Annotated[
         str | None, typer.Option("--origin", metavar="SENTENCE", help="Where the weights come from; pages show it.")
     ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Folder of other notebooks than the project's own.")
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Gets pages, executed notebooks, index.")
     ] = Path("exported_html"),
@@ -137,7 +140,7 @@ def notebooks(
 
     asked: dict[str, Any] = {"model": model, "weights": weights, "images": img, "origin": origin, "only": names or ()}
     with progress("Notebooks", quiet=quiet) as tell:
-        exports = export_all(project_file("notebooks"), output, on_progress=tell, **asked)
+        exports = export_all(folder or project_file("notebooks"), output, on_progress=tell, **asked)
     made = [{"page": str(each.page), "notebook": str(each.notebook)} for each in exports]
     if json:
         print_json({"pages": made, "index": str(output / "index.html")})

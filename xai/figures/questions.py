@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
@@ -17,7 +18,8 @@ WORDS = {
     "where": "Where is it used?",
 }
 PLACES = (("why", 0, 0), ("what", 1, 0), ("when", 2, 0), ("who", 0, 1), ("how", 1, 1), ("where", 2, 1))
-WIDTH, COLUMN, BOX, GAP = 960, 300, 190, 20  # pixels
+WIDTH, COLUMN, BOX, GAP = 960, 300, 226, 20  # pixels
+LETTERS = 42  # of a line in a box
 MIDDLE = 70  # between the two rows, for the network
 TINTS = ("#e3f1f4", "#fdf0dc", "#eef0f4", "#e6f3ea", "#f6e8ee", "#f3efe0")
 
@@ -43,7 +45,7 @@ def _box(question: str, left: float, top: float, tint: str) -> list[str]:
     lines = [shape, _text(left + 14, top + 28, WORDS[question], 17, bold=True)]
     at = top + 54
     for name in QUESTIONS[question]:
-        for number, words in enumerate(style.wrap(name, COLUMN / 88, 13).split("\n")):
+        for number, words in enumerate(textwrap.wrap(name, LETTERS)):
             lines.append(_text(left + (14 if number == 0 else 24), at, f"· {words}" if number == 0 else words, 13))
             at += 17
         at += 4

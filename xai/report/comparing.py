@@ -16,6 +16,7 @@ from xai.model import Model
 from xai.registry import METHODS
 from xai.report.approaches import APPROACHES
 from xai.report.subjects import Subject
+from xai.report.tables import CONTROLS
 
 # One or several of each family; fewer samples than by default where a map would cost minutes.
 COMPARED: Mapping[str, Mapping[str, Any]] = {
@@ -31,7 +32,6 @@ COMPARED: Mapping[str, Mapping[str, Any]] = {
     "edges": {},
     "random": {},
 }
-CONTROLS = ("edges", "random")
 
 
 def compare_methods(

@@ -26,15 +26,15 @@ def find_all(model: Model, subjects: Mapping[str, Subject]) -> dict[str, list[di
     """Let every approach speak about the right and the wrong answer.
 
     Returns:
-        For each approach a list of {"role": "right" or "wrong", "sentence": ...}.
+        For each approach a list of {"role": "right" or "wrong", "verdict": ..., "sentence": ...}.
     """
     return {
-        key: [
-            {"role": role, "sentence": f"{_introduce(subject)}: {say(model, subject)}"}
-            for role, subject in subjects.items()
-        ]
-        for key, say in FINDINGS.items()
+        key: [_say(model, role, subject, say) for role, subject in subjects.items()] for key, say in FINDINGS.items()
     }
+
+
+def _say(model: Model, role: str, subject: Subject, say: Callable[[Model, Subject], str]) -> dict[str, str]:
+    return {"role": role, "verdict": subject.verdict, "sentence": f"{_introduce(subject)}: {say(model, subject)}"}
 
 
 def _introduce(subject: Subject) -> str:

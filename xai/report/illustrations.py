@@ -27,7 +27,7 @@ class Illustration:
         approach: key in APPROACHES, or "data".
         method: as a RunSpec calls it.
         roles: which photographs it is about: "right", "wrong", both, "all", or none.
-        caption: may name {right}, {wrong} (photograph and answer) and {layer}.
+        caption: may name {right}, {wrong} (photograph, answer and verdict) and {layer}.
         params: of the RunSpec.
         at_class: whether it is about the class that the network says first.
     """
@@ -43,8 +43,8 @@ class Illustration:
 
 def _pair(name: str, approach: str, method: str, caption: str, **rest: Any) -> tuple[Illustration, Illustration]:
     """The same figure of a right and of a wrong answer."""
-    right = Illustration(f"{name}_right", approach, method, ("right",), f"{caption} Correct: {{right}}.", **rest)
-    return right, replace(right, name=f"{name}_wrong", roles=("wrong",), caption=f"{caption} Wrong: {{wrong}}.")
+    right = Illustration(f"{name}_right", approach, method, ("right",), f"{caption} Here: {{right}}.", **rest)
+    return right, replace(right, name=f"{name}_wrong", roles=("wrong",), caption=f"{caption} Here: {{wrong}}.")
 
 
 ILLUSTRATIONS: Sequence[Illustration] = (
@@ -109,7 +109,7 @@ def draw_all(
         about = images if each.roles == ("all",) else [subjects[role].image for role in each.roles]
         result = make_result(model, _spec(model, each, subjects, about), about)
         keep_figure(folder / f"{each.name}.png", result)
-        said = {role: f"{subject.image.name}, {subject.answer}" for role, subject in subjects.items()}
+        said = {role: f"{who.image.name}, “{who.answer}” ({who.verdict})" for role, who in subjects.items()}
         layer = ", ".join(result.spec.layers()) or model.default_layer
         alt = str(result.figure.get_label()).replace("[", "(").replace("]", ")").replace("\n", " ")
         caption = each.caption.format(layer=f"`{layer}`", **{"right": "none", "wrong": "none"} | said)

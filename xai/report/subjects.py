@@ -59,6 +59,11 @@ class Subject:
         """Whether the answer is one of those that are right."""
         return self.answer.casefold() in {name.casefold() for name in self.truth}
 
+    @property
+    def verdict(self) -> str:
+        """What the answer is worth: "correct", "wrong", or "not judged" where nobody said what is right."""
+        return "not judged" if not self.truth else "correct" if self.right else "wrong"
+
     def describe(self) -> dict[str, Any]:
         """Say what the report's table says about it."""
         sample = SAMPLES.get(self.image.name)
@@ -70,7 +75,7 @@ class Subject:
             "height": self.image.height,
             "answer": self.answer,
             "probability": round(self.probability, 4),
-            "right": self.right,
+            "verdict": self.verdict,
             "known": self.known or not self.truth,
         }
 
@@ -81,14 +86,21 @@ def find_subjects(model: Model, pictures: Sequence[Picture]) -> list[Subject]:
 
 
 def choose_roles(subjects: Sequence[Subject]) -> dict[str, Subject]:
-    """Choose the two that the report reads closely: the surest right and the surest wrong answer, where there are."""
+    """Choose the two that the report reads closely: the surest right and the surest wrong answer.
+
+    Where there is no such answer, or nobody said what is right, the surest or the least sure of the others stands in.
+    """
     roles = {}
-    for role, wanted in (("right", True), ("wrong", False)):
-        found = [subject for subject in subjects if subject.right == wanted and subject.truth]
+    for role, wanted in (("right", "correct"), ("wrong", "wrong")):
+        found = [subject for subject in subjects if subject.verdict == wanted]
         best = max(found, key=lambda subject: (subject.known, subject.probability), default=None)
         if best is not None:
             roles[role] = best
-    return roles
+    for role, sign in (("right", 1), ("wrong", -1)):
+        rest = [subject for subject in subjects if subject not in roles.values()]
+        if role not in roles and rest:
+            roles[role] = max(rest, key=lambda subject: sign * subject.probability)
+    return {role: roles[role] for role in ("right", "wrong") if role in roles}
 
 
 def find_turning_point(model: Model, subject: Subject) -> float | None:

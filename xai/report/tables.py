@@ -12,6 +12,7 @@ from xai.report.project import FIGURES
 
 Measured = Mapping[str, Any]
 ORDER = ("why", "who", "what", "how", "when", "where")
+CONTROLS = ("edges", "random")
 DRAWING = "six_questions.svg"
 DRAWING_ALT = (
     "Six boxes around a network, one for each question of the survey: why, who, what, how, when and where; each lists "
@@ -125,9 +126,7 @@ def _data(measured: Measured) -> list[str]:
 
 def verdict(each: Mapping[str, Any]) -> str:
     """Say in words what an answer is worth."""
-    if each["right"]:
-        return "right"
-    return "wrong" if each["known"] else "wrong: the network has no class for it"
+    return each["verdict"] if each["known"] else f"{each['verdict']}: the network has no class for it"
 
 
 def _figures(key: str, measured: Measured) -> list[str]:
@@ -141,8 +140,8 @@ def _findings(key: str, measured: Measured) -> list[str]:
     found = measured.get("findings", {}).get(key)
     if not found:
         return [MISSING] if key in measured.get("approaches", (key,)) else ["*Not part of this version.*"]
-    heads = {"right": "Correct prediction", "wrong": "Wrong prediction", "both": "Both"}
-    return [f"- **{heads[each['role']]}** {each['sentence']}" for each in found]
+    heads = {"correct": "Correct prediction", "wrong": "Wrong prediction", "not judged": "Prediction not judged"}
+    return [f"- **{heads[each['verdict']]}**: {each['sentence']}" for each in found]
 
 
 def _comparison(measured: Measured) -> list[str]:
@@ -170,9 +169,31 @@ def _comparison(measured: Measured) -> list[str]:
     )
     said = (
         f"Agreement: Spearman's rank correlation of maps, mean over {', '.join(found['pictures'])}; with others: "
-        "mean over methods of other families, controls left out. Runs: pictures sent through the network for one map."
+        "mean over methods of other families, controls left out. Runs: pictures sent "
+        "through the network for one map, the one that finds the answer among them."
     )
     return [*table(head, rows, "Agreement with other methods, Agreement with edges, Runs (cost)"), "", said]
+
+
+def _lessons(measured: Measured) -> list[str]:
+    """Say in numbers what accuracy alone does not show: how sure wrong answers are, and what maps are worth."""
+    shown, found = measured.get("pictures"), measured.get("comparison")
+    if not shown or not found:
+        return [MISSING]
+    lines = []
+    for said in ("correct", "wrong", "not judged"):
+        sure = [each["probability"] for each in shown if each["verdict"] == said]
+        if sure:
+            mean = sum(sure) / len(sure)
+            lines.append(f"- {len(sure)} of {len(shown)} answers are {said}, at a mean probability of {mean:.0%}.")
+    strange = [each["name"] for each in shown if not each["known"]]
+    if strange:
+        lines.append(f"- The network has no class for {', '.join(strange)}, and answers all the same.")
+    rows = {row["key"]: row for row in found["rows"]}
+    best = max((row for key, row in rows.items() if key not in CONTROLS), key=lambda row: row["agreement"] or 0)
+    edges = f", with edges {_number(best['edges'])}" if best["edges"] is not None else ""
+    lines.append(f"- Of all methods {best['label']} agrees most with the others ({_number(best['agreement'])}{edges}).")
+    return lines
 
 
 def _number(value: float | None) -> str:
@@ -186,6 +207,7 @@ _WHOLE: Mapping[str, Callable[[Measured], list[str]]] = {
     "model": _model,
     "data": _data,
     "comparison": _comparison,
+    "lessons": _lessons,
 }
 _OF_APPROACH: Mapping[str, Callable[[str, Measured], list[str]]] = {
     "categories": _categories,

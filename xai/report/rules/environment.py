@@ -57,14 +57,14 @@ def _installed(root: Path, path: Path) -> Iterator[str]:
             yield from _requirements(root / text.split()[1])
         elif text in (".", "-e .", "--editable .") and (root / "pyproject.toml").is_file():
             told = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("project", {})
-            yield from map(_name, [told.get("name", ""), *told.get("dependencies", [])])
+            yield from map(requirement_name, [told.get("name", ""), *told.get("dependencies", [])])
         elif not text.startswith("-") and not text.endswith(":"):
-            yield _name(text)
+            yield requirement_name(text)
 
 
 def _requirements(path: Path) -> Iterator[str]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    yield from (_name(line) for line in lines if line.strip() and not line.lstrip().startswith(("#", "-")))
+    yield from (requirement_name(line) for line in lines if line.strip() and not line.lstrip().startswith(("#", "-")))
 
 
 def _imports(root: Path) -> Iterator[tuple[str, int, str]]:
@@ -92,7 +92,8 @@ def _modules(source: str) -> list[tuple[int, str]]:
     return [(line, name.partition(".")[0]) for line, name in found]
 
 
-def _name(requirement: str) -> str:
+def requirement_name(requirement: str) -> str:
+    """Give the canonical name of what a line such as "numpy>=2.1" asks for."""
     return _canonical(re.split(r"[\s\[<>=!~;@]", requirement.strip(), maxsplit=1)[0])
 
 
