@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -15,6 +17,7 @@ from xai.comparison import agreement, draw_comparison
 from xai.errors import Cancelled, UserError
 from xai.metrics.agreement import MEASURES, rank_correlation
 from xai.metrics.alignment import common_places
+from xai.side_by_side import name_rows
 
 CAMS = ["grad_cam", "hires_cam"]
 FAMILY = ["grad_cam", "hires_cam", "x_grad_cam", "layer_cam", "grad_cam_plus_plus", "ablation_cam"]
@@ -129,6 +132,18 @@ def test_the_class_asked_about_is_the_one_that_the_first_network_predicts(pictur
     assert {e.target_names for e in made} == {(xai.predict(first, picture)[0][0],)}
     from_trace = xai.compare(xai.trace(first, picture), methods=["grad_cam"], models=[other]).attrs["explanations"]
     assert all(np.array_equal(a.map, b.map) for a, b in zip(made, from_trace, strict=True))
+
+
+def test_networks_of_one_architecture_are_told_apart_by_their_weights(picture: np.ndarray) -> None:
+    first = xai.load_model("squeezenet1_1", weights=None, input_size=48)
+    made = xai.compare(first, picture, ["center"], target=3).attrs["explanations"][0]
+    trained = dataclasses.replace(made, spec=dataclasses.replace(made.spec, weights="file a.pth", weights_digest="a"))
+    other = dataclasses.replace(made, spec=dataclasses.replace(made.spec, model="net", weights_digest="b"))
+    assert name_rows([made]) == ["center"]
+    assert name_rows([made, trained]) == ["center · untrained", "center · file a.pth"]
+    assert name_rows([made, other]) == ["center · squeezenet1_1", "center · net"]
+    titles = ["squeezenet1_1 (untrained)", "squeezenet1_1 · file a.pth", "net (untrained)"]
+    assert name_rows([made, trained, other]) == [f"center · {title}" for title in titles]
 
 
 def test_a_network_without_the_layer_is_asked_at_its_own_and_it_is_said(picture: np.ndarray) -> None:

@@ -44,9 +44,7 @@ def name_rows(
 ) -> list[str]:
     """Name rows by what tells them apart: the method, and its layer and model where there are several."""
     several = len({e.spec.layers() for e in explanations if e.layer is not None}) > 1
-    titles = {e.spec.weights_digest: e.spec.title for e in explanations}
-    short = {e.spec.weights_digest: e.spec.model for e in explanations}
-    models = short if len(set(short.values())) == len(short) else titles
+    models = _name_models(explanations)
     return [
         " · ".join(
             (
@@ -57,6 +55,15 @@ def name_rows(
         )
         for e in explanations
     ]
+
+
+def _name_models(explanations: Sequence[Explanation]) -> dict[str, str]:
+    """Name models, by digest, as shortly as tells them apart: by architecture, else by weights, else by both."""
+    specs = {e.spec.weights_digest: e.spec for e in explanations}
+    ways = [{digest: spec.model for digest, spec in specs.items()}]
+    ways.append({digest: spec.weights for digest, spec in specs.items()})
+    titles = {digest: spec.title for digest, spec in specs.items()}
+    return next((way for way in ways if len(set(way.values())) == len(specs)), titles)
 
 
 def agreement(explanations: Sequence[Explanation], target: int = 0) -> dict[str, pd.DataFrame]:
