@@ -9,7 +9,7 @@ Seconds are calls times the median seconds of a call in interleaved rounds, plus
 
 The network is MobileNet-V2 with the weights given, else the bundled one, else an untrained MobileNet-V2.
 
---limit-only makes the limit and stops; it takes about a minute and a half per picture, and can be broken off and
+--limit-only makes the limit and stops; it takes under two minutes per picture, and can be broken off and
 taken up again.
 """
 

@@ -83,6 +83,7 @@ def _merge_norms(network: fx.GraphModule) -> None:
         convolution.bias = nn.Parameter(bias, requires_grad=False)
         node.replace_all_uses_with(before)
         network.graph.erase_node(node)
+    network.delete_all_unused_submodules()
 
 
 def _write_in_place(network: fx.GraphModule) -> None:
