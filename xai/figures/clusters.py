@@ -193,7 +193,9 @@ def word_cloud(
     canvas = Image.new("RGB", size, "white")
     allowed = None
     if picture is not None:
-        faded = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), np.float32)
+        faded: NDArray[np.floating] = np.asarray(
+            Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), np.float32
+        )
         if strength is not None:
             shown = np.maximum(_stretch(strength, size), 0)
             top = float(shown.max())

@@ -1,6 +1,7 @@
 """The choices that the clustering pages share: run, head, cluster; loaded once for all sessions."""
 
 import os
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def choose_head(run: ScanRun) -> Head:
     """Show in the sidebar which head; the best of each size."""
     heads = main_heads(run)
     names = [head.name for head in heads]
-    state.adopt("head", lambda text: _member("head", text, names))
+    state.adopt("head", lambda text: _read_head(text, names), _head_label)
+    state.rerun_if_respelled()
     state.keep_valid("head", names, run.head(None).name)
     with st.sidebar:
         name = st.segmented_control(
@@ -64,7 +66,7 @@ def choose_head(run: ScanRun) -> Head:
             required=True,
             key="head",
             bind="query-params",
-            format_func=lambda name: f"{name[1:]} clusters",
+            format_func=_head_label,
         )
     return run.head(name or run.head(None).name)
 
@@ -72,15 +74,28 @@ def choose_head(run: ScanRun) -> Head:
 def choose_cluster(survey: Survey) -> int:
     """Show a choice of the head's clusters, with their words."""
     clusters = list(range(survey.head.clusters))
-    state.adopt("cluster", lambda text: _read_cluster(survey.head, text))
+    state.adopt("cluster", lambda text: _read_cluster(survey.head, text), survey.title)
+    state.rerun_if_respelled()
     state.keep_valid("cluster", clusters, 0)
     return st.selectbox("Cluster", clusters, format_func=survey.title, key="cluster", bind="query-params")
 
 
+def _head_label(name: str) -> str:
+    return f"{name[1:]} clusters"
+
+
+def _read_head(text: str, names: Sequence[str]) -> str:
+    """Read a head as "k8", "8" or "8 clusters"."""
+    number = re.fullmatch(r"k?([0-9]{1,6})(?: clusters)?", text)
+    return _member("head", f"k{number[1]}" if number else text, names)
+
+
 def _read_cluster(head: Head, text: str) -> int:
-    if not text.isdecimal() or int(text) >= head.clusters:
-        raise one_of("cluster", text, [str(number) for number in range(head.clusters)])
-    return int(text)
+    """Read a cluster by its number, alone or with its words: "5" or "Cluster 5: bar, straight"."""
+    number = re.match(r"(?:Cluster )?([0-9]{1,6})(?::|$)", text)
+    if number is None or int(number[1]) >= head.clusters:
+        raise one_of("cluster", text, [str(each) for each in range(head.clusters)])
+    return int(number[1])
 
 
 def _member(what: str, text: str, names: Sequence[str]) -> str:
