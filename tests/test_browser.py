@@ -147,7 +147,7 @@ def test_link_opens_the_right_view_as_first_visit_of_a_fresh_server(visit):
 
 def test_a_slow_method_starts_on_a_word_and_shows_its_result_by_itself(visit):
     page, seen = visit("attribution?method=occlusion&window=112&stride=112")
-    expect(page.locator(".viewer")).to_have_count(0)
+    expect(page.locator(".viewer")).to_be_hidden()
     page.get_by_role("button", name="Start Occlusion").click()
     expect(page.locator(".viewer figcaption")).to_have_count(2, timeout=60_000)
     expect(page.get_by_role("button", name="Start Occlusion")).to_have_count(0)
