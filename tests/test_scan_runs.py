@@ -449,5 +449,5 @@ def test_lists_and_settings_of_the_command_line() -> None:
     assert changed(TINY, "groups.finetune.epochs", "7").groups[0].finetune.epochs == 7
     with pytest.raises(UserError, match="Unknown entry of a run's configuration 'rat'"):
         changed(TINY, "pretext.rat", "1")
-    with pytest.raises(UserError, match=r"pretext.epochs must be of type int, not 'x'"):
+    with pytest.raises(UserError, match=r"value of epochs must be of type int, not 'x'"):
         changed(TINY, "pretext.epochs", "x")

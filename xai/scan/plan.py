@@ -28,6 +28,7 @@ def fitted(config: ScanConfig, count: int) -> tuple[ScanConfig, list[str]]:
         notes.append(f"The {name} batch of {stage.batch} is larger than the {count} training pictures; {count} it is.")
         return replace(stage, batch=count)
 
+    pretext = fit(config.pretext, "pretext")
     groups = tuple(
         replace(
             group,
@@ -37,7 +38,7 @@ def fitted(config: ScanConfig, count: int) -> tuple[ScanConfig, list[str]]:
         )
         for group in config.groups
     )
-    return replace(config, pretext=fit(config.pretext, "pretext"), groups=groups), notes
+    return replace(config, pretext=pretext, groups=groups), notes
 
 
 def stages_of(config: ScanConfig) -> list[str]:
