@@ -27,7 +27,7 @@ from xai.ui import caching, downloads, frame, pictures, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("start", "feature_maps", "filters", "attribution", "compare", "concepts")
-PAGES += ("feature_visualization", "adversarial")
+PAGES += ("feature_visualization", "adversarial", "report")
 PICTURE_PAGES = ("feature_maps", "attribution")
 
 

@@ -17,6 +17,7 @@ PAGES = (
     ("concepts", "Concepts", ":material/category:"),
     ("feature_visualization", "Feature visualisation", ":material/brush:"),
     ("adversarial", "Adversarial", ":material/shield:"),
+    ("report", "Report", ":material/description:"),
 )
 
 

@@ -17,6 +17,7 @@ QUESTIONS = {
     "concepts": "Which parts does a layer tell apart, in several pictures at once?",
     "feature_visualization": "What would excite a channel or a class most?",
     "adversarial": "How small a change turns the answer?",
+    "report": "Which approach answers which question, and what did you find?",
 }
 
 
