@@ -30,7 +30,7 @@ from xai.ui import caching, downloads, frame, pictures, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("start", "feature_maps", "filters", "attribution", "compare", "concepts")
-PAGES += ("feature_visualization", "adversarial")
+PAGES += ("feature_visualization", "adversarial", "report")
 RUN_PAGES = ("clusters", "query")  # ask a clustering run: see test_scan_pages.py
 PICTURE_PAGES = ("feature_maps", "attribution")
 

@@ -28,6 +28,7 @@ PAGES = {
     "concepts": "Concepts",
     "feature_visualization": "Feature visualisation",
     "adversarial": "Adversarial",
+    "report": "Report",
 }
 LAYER = re.compile("^Layer")
 

@@ -61,12 +61,15 @@ def compare_methods(
 @contextmanager
 def count_runs() -> Iterator[list[int]]:
     """Count the pictures that go through any network inside: those that reach its first convolution over colours."""
-    counted, first = [0], []
+    counted = [0]
+    first: list[torch.Size] = []  # shape of the kernels of that convolution: copies of a network have it too
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3) and module.groups == 1:
-            first.append(module.weight.shape) if not first else None
-            counted[0] += len(output) if module.weight.shape == first[0] else 0
+            if not first:
+                first.append(module.weight.shape)
+            if module.weight.shape == first[0]:
+                counted[0] += len(output)
 
     handle = torch.nn.modules.module.register_module_forward_hook(count)
     try:

@@ -99,7 +99,7 @@ def draw_all(
         on_progress: called with (fraction, name of the figure).
 
     Returns:
-        For each figure file, approach, caption and alternative text.
+        For each figure file, approach, caption and alternative text. Other figures in the folder are removed.
     """
     shown = [each for each in ILLUSTRATIONS if all(role in subjects or role == "all" for role in each.roles)]
     kept = []
@@ -114,7 +114,16 @@ def draw_all(
         alt = str(result.figure.get_label()).replace("[", "(").replace("]", ")").replace("\n", " ")
         caption = each.caption.format(layer=f"`{layer}`", **{"right": "none", "wrong": "none"} | said)
         kept.append({"file": f"{each.name}.png", "approach": each.approach, "caption": caption, "alt": alt})
+    _remove_others(folder, {each.name for each in shown})
     return kept
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove figures of an earlier network that were not made again, with their records."""
+    for path in folder.glob("*.json"):
+        if path.stem not in names:
+            path.with_suffix(".png").unlink(missing_ok=True)
+            path.unlink()
 
 
 def _spec(model: Model, each: Illustration, subjects: Mapping[str, Subject], about: Sequence[Image]) -> RunSpec:

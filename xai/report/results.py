@@ -89,8 +89,15 @@ def _feature_maps(model: Model, spec: RunSpec, images: Sequence[Image]) -> Resul
 
 
 def _concepts(model: Model, spec: RunSpec, images: Sequence[Image]) -> Result:
-    whole = {name: int(spec.params.get(name, default)) for name, default in (("components", 5), ("top_k", 2))}
-    made = concepts(model, list(images), layer=_layer(spec), resize=spec.resize, seed=spec.seed, **whole)
+    made = concepts(
+        model,
+        list(images),
+        layer=_layer(spec),
+        components=int(spec.params.get("components", 5)),
+        top_k=int(spec.params.get("top_k", 2)),
+        resize=spec.resize,
+        seed=spec.seed,
+    )
     return Result(made.figure(), made.factorization.cells.numpy(), made.spec)
 
 

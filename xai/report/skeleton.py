@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -200,10 +199,14 @@ def _notebook(model: str, weights: str | None, pictures: Sequence[str]) -> str:
     values = {"MODEL, WEIGHTS": f'"{model}", {_quoted(weights)}', "IMAGES": f"[{shown}]", "ORIGIN": '""'}
     for cell in notebook.cells:
         if cell.cell_type == "code" and has_tag(cell, PARAMETERS_TAG):
-            for name, value in values.items():
-                assigned = re.compile(rf"^{re.escape(name)} = .*$", re.MULTILINE)
-                cell.source = assigned.sub(lambda _, text=f"{name} = {value}": text, cell.source)
+            cell.source = "\n".join(_assign(line, values) for line in cell.source.splitlines())
     return nbformat.writes(notebook)
+
+
+def _assign(line: str, values: Mapping[str, str]) -> str:
+    """Give a line that assigns one of these names its new value."""
+    found = (f"{name} = {value}" for name, value in values.items() if line.startswith(f"{name} = "))
+    return next(found, line)
 
 
 def _quoted(weights: str | None) -> str:

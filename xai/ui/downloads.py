@@ -16,6 +16,7 @@ from xai.errors import UserError
 from xai.io.images import Image
 from xai.registry import METHODS
 from xai.spec import RunSpec
+from xai.ui import basket
 
 Bytes = Callable[[], bytes]
 BUTTON = "take_along"
@@ -75,14 +76,21 @@ class Result:
 
 
 def offer(result: Callable[[], Result]) -> None:
-    """Show the button behind which a result can be taken along; it is made when somebody presses."""
-    if st.button("Download, link, command, notebook cell", icon=":material/ios_share:", key=BUTTON):
-        try:
-            made = result()
-        except UserError as error:  # a slow method that has not been started
-            st.warning(str(error), icon=":material/info:")
-            return
+    """Show the buttons to take a result along and to keep it for the report; it is made when somebody presses."""
+    with st.container(horizontal=True):
+        taken = st.button("Download, link, command, notebook cell", icon=":material/ios_share:", key=BUTTON)
+        added = st.button("Add to report", icon=":material/note_add:", key=basket.BUTTON)
+    if not (taken or added):
+        return
+    try:
+        made = result()
+    except UserError as error:  # a slow method that has not been started
+        st.warning(str(error), icon=":material/info:")
+        return
+    if taken:
         _take_along(made)
+    else:
+        basket.add(_title(made.spec), made.files, made.spec, made.upload)
 
 
 @st.dialog("Take this view along", width="large")
@@ -121,6 +129,12 @@ def _offer_file(kind: str, make: Callable[[], bytes | str], file: str, icon: str
 def _defaults(spec: RunSpec) -> dict[str, Any]:
     method = METHODS.get(spec.method)
     return {param.name: param.default for param in method.params} if method else {}
+
+
+def _title(spec: RunSpec) -> str:
+    """Say what a view shows: method, layer and pictures."""
+    label = METHODS[spec.method].label if spec.method in METHODS else spec.method.replace("_", " ").capitalize()
+    return " · ".join([label, *spec.layers(), *spec.pictures])
 
 
 def grid_csv(values: np.ndarray) -> bytes:

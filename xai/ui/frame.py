@@ -19,6 +19,7 @@ PAGES = (
     ("adversarial", "Adversarial", ":material/shield:"),
     ("clusters", "Clusters", ":material/bubble_chart:"),
     ("query", "Query", ":material/image_search:"),
+    ("report", "Report", ":material/description:"),
 )
 
 

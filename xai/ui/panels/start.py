@@ -19,6 +19,7 @@ QUESTIONS = {
     "adversarial": "How small a change turns the answer?",
     "clusters": "What does a network put together without labels, and why?",
     "query": "Where does a picture belong in a clustering, and is it like anything seen?",
+    "report": "Which approach answers which question, and what did you find?",
 }
 
 
