@@ -120,7 +120,7 @@ def contrast_map(
     probabilities = run.assign(picture, [head])[head.name]
     first, second = np.argsort(-probabilities, kind="stable")[:2]
     model = contrast_model(run.model(head), int(first), int(second) if other is None else other)
-    signed = {"relu": False} if method in ("grad_cam", "hires_cam") else {}
+    signed: dict[str, Any] = {"relu": False} if method in ("grad_cam", "hires_cam") else {}
     return explain(model, picture, method, target=0, layer=layer, **signed)
 
 

@@ -113,7 +113,7 @@ def map_chart(
         dots = {"size": 6, "color": colours[cluster], "opacity": 0.8}
         figure.add_scattergl(
             x=places[own, 0], y=places[own, 1], mode="markers", marker=dots, name=titles[cluster],
-            customdata=own, text=[html.escape(names[i]) for i in own],
+            customdata=own, text=[html.escape(names[i]) for i in own.tolist()],
             hovertemplate=f"%{{text}}<br>{html.escape(titles[cluster])}<extra></extra>",
         )  # fmt: skip
     if query is not None:
