@@ -111,3 +111,11 @@ def test_a_damaged_run_is_refused_in_one_sentence(open_page, monkeypatch, tmp_pa
     monkeypatch.setenv("XAI_RUNS", str(tmp_path))
     at = open_page("clusters")
     assert "format" in at.error[0].value
+
+
+def test_the_folder_of_a_classifier_is_not_offered(monkeypatch, tmp_path):
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "run.json").write_text('{"model": "resnet18"}')
+    make_run(tmp_path / "mine", train=48, validation=24)
+    monkeypatch.setenv("XAI_RUNS", str(tmp_path))
+    assert set(runs.run_folders()) - {"embedded"} == {"mine"}

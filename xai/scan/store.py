@@ -71,8 +71,9 @@ class RunStore:
         Raises:
             UserError: there is none, or its files do not belong together.
         """
-        if not (folder / RUN_FILE).is_file():
-            raise UserError(f"The folder {quoted(folder)} holds no clustering run ({RUN_FILE} is missing).")
+        for name in (RUN_FILE, STATE_FILE):
+            if not (folder / name).is_file():
+                raise UserError(f"The folder {quoted(folder)} holds no clustering run ({name} is missing).")
         said, state = _read_json(folder / RUN_FILE), _read_json(folder / STATE_FILE)
         if said.get("format") != FORMAT or state.get("format") != FORMAT:
             raise UserError(f"The run in {quoted(folder)} has another format than {FORMAT}.")

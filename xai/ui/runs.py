@@ -25,7 +25,8 @@ def run_folders() -> dict[str, Path]:
     """Find the runs to offer: the one that ships, and those below the folder of runs."""
     found = {"embedded": EMBEDDED} if (EMBEDDED / "run.json").is_file() else {}
     place = Path(os.environ.get("XAI_RUNS", FOLDER))
-    for path in sorted(place.glob("*/run.json")) if place.is_dir() else ():
+    # The folders of `xai train` have a run.json too, but no state.json.
+    for path in sorted(place.glob("*/state.json")) if place.is_dir() else ():
         found.setdefault(path.parent.name, path.parent)
     return found
 
