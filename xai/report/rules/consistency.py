@@ -36,7 +36,7 @@ def described(project: Project) -> Iterator[Finding]:
             continue
         text = "\n".join(project.readme.lines[section.first - 1 : section.last])
         for what, pattern in wanted.items():
-            if not re.search(pattern, text):
+            if not re.search(pattern, text, re.IGNORECASE):
                 yield project.finding(section.heading.line, f"The chapter '{chapter}' does not tell {what}.")
 
 
