@@ -210,7 +210,7 @@ def test_every_page_test_waits_long_enough() -> None:
     seen = 0
     for file in (ROOT / "tests").glob("test_*.py"):
         for name, call in calls(ast.parse(file.read_text(encoding="utf-8"))):
-            if name.startswith("AppTest.from_"):
+            if name in ("AppTest.from_file", "AppTest.from_function", "AppTest.from_string"):
                 limits = [each.value for each in call.keywords if each.arg == "default_timeout"]
                 assert [ast.literal_eval(limit) >= 30 for limit in limits] == [True], file.name
                 seen += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Row", "agreement", "compare", "draw_comparison", "plan_rows", "quick_methods"]
+
+MOST_COLUMNS = 6  # panels in a row that still show something
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,8 +155,15 @@ def draw_comparison(explanations: Sequence[Explanation], **options: Any) -> Figu
         headings,
         signed=any(e.signed for e in explanations),
         boxes=[e.box for e in explanations],
+        columns=_columns(explanations) if one and several else None,
         **options,
     )
+
+
+def _columns(explanations: Sequence[Explanation]) -> int | None:
+    """Say how many panels stand in a row so that each model begins a new one; None where they are too many."""
+    counts = Counter(e.spec.weights_digest for e in explanations)
+    return max(counts.values()) if len(set(counts.values())) == 1 and max(counts.values()) <= MOST_COLUMNS else None
 
 
 def _layers(layer: str | Sequence[str] | None, layers: Sequence[str] | None) -> tuple[Layers, ...]:

@@ -100,6 +100,7 @@ def overlay_grid(
     colormap: str | None = None,
     threshold: float = 0.0,
     boxes: Sequence[overlays.Box] | None = None,
+    columns: int | None = None,
     suptitle: str | None = None,
 ) -> Figure:
     """Show maps laid over one picture: a row for each method, a column for each class, all on the scale -1 to 1.
@@ -110,9 +111,10 @@ def overlay_grid(
         row_titles, column_titles: R and K texts.
         signed, alpha, colormap, threshold: as for `overlays.overlay`.
         boxes: R boxes as for `overlays.overlay`, outlined in each row.
+        columns: panels side by side; by default a column for each class, or for one class up to 4 methods.
         suptitle: what the figure shows.
     """
-    label = "Share of each method's limit"
+    label = "Share of the limit above each map"
     scale = Scale(style.colour_scale(1.0, signed=signed, colormap=colormap), label)
     lay = partial(overlays.overlay, picture, signed=signed, limit=1.0, alpha=alpha, threshold=threshold)
     panels = [lay(values, colormap=colormap) for row in rows for values in row]
@@ -123,7 +125,8 @@ def overlay_grid(
         f"{style.count(len(panels), 'overlay')} on one picture, by method ({'; '.join(lines)}) and class "
         f"({', '.join(column_titles)}); colours show shares of the limit of each method."
     )
-    columns = len(column_titles) if len(column_titles) > 1 else min(4, len(rows))
+    if columns is None:
+        columns = len(column_titles) if len(column_titles) > 1 else min(4, len(rows))
     return draw_panels(
         panels, titles, columns=columns, suptitle=suptitle, alt=alt, scale=scale, box=outlines, blocky=False
     )
