@@ -74,6 +74,7 @@ def curve(runs: Sequence[Callable[[int], np.ndarray]], most: int, limit: np.ndar
     counts = counts_up_to(most)
     found = [[run(count) for count in counts] for run in runs]
     ranked = np.array([[spearmanr(each, limit).statistic for each in fits] for fits in found])
+    ranked = np.nan_to_num(ranked)  # a fit whose coefficients are all alike ranks nothing
     missed = np.array([[np.mean((each - limit) ** 2) / limit.var() for each in fits] for fits in found])
     return Curve(counts, ranked.mean(0).tolist(), np.sqrt(missed.mean(0)).tolist())
 

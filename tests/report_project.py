@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import nbformat
+from pictures import ASYMMETRIC, encode
 
-from tests.pictures import ASYMMETRIC, encode
 from xai.hohman import QUESTIONS
 from xai.report.approaches import APPROACHES
 from xai.report.fresh import page_meta

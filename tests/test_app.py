@@ -429,7 +429,8 @@ def test_methods_of_a_link_are_compared_and_a_wrong_one_is_told_at_once(open_pag
 def test_each_method_that_looks_at_a_layer_is_asked_at_each_of_those_chosen(open_page):
     at = open_page("compare", methods="layercam,center", beside="layer3")
     assert healthy(at)
-    assert at.get_by_key("models").options == [], "no weights are here, and the network itself is untrained"
+    offered = at.get_by_key("models").options
+    assert offered == ["bundled:TINY_IMAGENET"], "no other weights are here, and the network itself is untrained"
     shown = at.dataframe[0].value
     assert list(zip(shown["method"], shown["layer"], strict=True)) == [
         ("layer_cam", "layer4"), ("layer_cam", "layer3"), ("center", "")

@@ -12,10 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from report_project import write_project
 from torch import nn
 
 import xai
-from tests.report_project import write_project
 from xai.cli import main
 from xai.errors import UserError
 from xai.figures.questions import questions_svg

@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from report_project import write_project
 
-from tests.report_project import write_project
 from xai.cli import main
 from xai.errors import UserError
 from xai.report.document import Document

@@ -6,10 +6,10 @@ import re
 
 import pytest
 import safetensors.torch
+from pictures import encode, photograph
+from test_report_build import Small, small_model
 
 import xai
-from tests.pictures import encode, photograph
-from tests.test_report_build import Small, small_model
 from xai.cli import main
 from xai.errors import UserError
 from xai.report.findings import FINDINGS

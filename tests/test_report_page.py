@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from pictures import ASYMMETRIC, encode
 from streamlit.testing.v1 import AppTest
 
-from tests.pictures import ASYMMETRIC, encode
 from xai.hohman import QUESTIONS
 from xai.report.approaches import APPROACHES
 from xai.report.checks import check_page
