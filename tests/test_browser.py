@@ -261,6 +261,16 @@ def test_sliders_of_a_slow_method_go_by_runs(visit):
     assert not seen.errors
 
 
+def test_a_move_just_before_the_page_changes_does_not_stop_that(visit):
+    page, seen = visit("feature_maps?layer=layer3")
+    page.locator("#dial-layer").press("ArrowLeft")
+    page.locator(".scrubber .position").press("ArrowRight")
+    page.get_by_test_id("stSidebarNav").get_by_text("Attribution").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Attribution")
+    expect(page.locator(".viewer img")).to_have_count(2)
+    assert not seen.errors
+
+
 def test_nothing_is_answered_without_a_token(address):
     with pytest.raises(urllib.error.HTTPError) as told:
         urllib.request.urlopen(address + "/api/view?layer=layer1")

@@ -244,17 +244,18 @@ def test_many_questions_at_once_are_answered_as_one_after_another():
 # What a component says
 
 
-def say(monkeypatch, message: object) -> tuple[dict, tuple]:
+def say(monkeypatch, message: object, page: str = "") -> tuple[dict, dials.Move]:
     state = {"view": {"moved": message}}
     monkeypatch.setattr(dials, "st", SimpleNamespace(session_state=state))
     layers = Dial("layer", "Layer", ("a", "b"), 0, False)
-    return state, dials.take_move(Moving([layers], echo), "view")
+    return state, dials.take_move(Moving([layers], echo), "view", page)
 
 
 def test_a_move_is_read_and_numbered(monkeypatch):
-    state, said = say(monkeypatch, {"serial": 7, "values": {"layer": "b"}, "index": 3})
-    assert said == ({"layer": "b"}, 3)
+    state, said = say(monkeypatch, {"serial": 7, "values": {"layer": "b"}, "index": 3, "shown": True})
+    assert said == dials.Move({"layer": "b"}, 3, True)
     assert dials.moving_data(None, "view")["serial"] == 7 and state
+    assert say(monkeypatch, {"serial": 8, "values": {"layer": "b"}}, page="another")[1].leaving
 
 
 @pytest.mark.parametrize(
@@ -262,5 +263,5 @@ def test_a_move_is_read_and_numbered(monkeypatch):
     [None, "x", {}, {"serial": "7"}, {"serial": 1, "values": {"layer": "nix"}}, {"serial": 1, "values": {"x": "y"}}],
 )
 def test_nonsense_from_a_browser_moves_nothing(message, monkeypatch):
-    assert say(monkeypatch, message)[1] == ({}, None)
-    assert say(monkeypatch, {"serial": 1, "values": [], "index": -4})[1] == ({}, None)
+    assert say(monkeypatch, message)[1] == dials.Move({})
+    assert say(monkeypatch, {"serial": 1, "values": [], "index": -4, "shown": "yes"})[1] == dials.Move({})

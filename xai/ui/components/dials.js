@@ -1,6 +1,6 @@
 // Sliders inside a component. A move asks the server for the new picture directly; only a pause tells the page, which
 // costs a run of its script. What is said about a picture comes with it, so words and picture always agree.
-const PAUSE = 250 // ms without a move until the page is told; while nobody serves pictures it is told at once
+const PAUSE = 400 // ms without a move until the page is told; while nobody serves pictures it is told at once
 const PATIENCE = 250 // ms that an older question may take while a newer one waits
 const AHEAD = 100 // ms; what takes longer is made ahead in the direction of the move only
 
@@ -27,7 +27,8 @@ function makeDials(root, { prepare, show, tell, keep }) {
     }
     const entry = { question, serial: state.serial, since: performance.now(), stop: new AbortController() }
     entry.answer = ask(question, entry.stop.signal).finally(() => (entry.done = performance.now()))
-    entry.answer.catch(() => state.kept.get(question) === entry && state.kept.delete(question))
+    const forget = () => state.kept.get(question) === entry && state.kept.delete(question)
+    entry.answer.then(({ data }) => data.problem && forget(), forget)
     state.kept.set(question, entry)
     for (const [old, { done }] of state.kept) if (done && state.kept.size > keep) state.kept.delete(old)
     return entry
@@ -115,8 +116,9 @@ function makeDials(root, { prepare, show, tell, keep }) {
     if (!state.timer) return
     clearTimeout(state.timer)
     state.timer = 0
-    if (state.address && state.shown === state.wanted) writeAddress(state.address)
-    tell({ serial: state.serial, values: valuesAt() })
+    const shown = state.shown === state.wanted
+    if (state.address && shown) writeAddress(state.address)
+    tell({ serial: state.serial, values: valuesAt(), shown })
   }
 
   function move(dial, at) {

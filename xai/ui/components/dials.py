@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from xai.errors import UserError, one_of
 from xai.ui import live
@@ -90,19 +91,44 @@ def moving_data(moving: Moving | None, key: str) -> dict[str, object]:
     return {"dials": [asdict(dial) for dial in moving.dials], "live": offered, "serial": _serial(key)}
 
 
-def take_move(moving: Moving | None, key: str) -> tuple[Values, int | None]:
-    """Read what a component says was moved: the values of its dials, and the number of a tile if one was chosen."""
+@dataclass(frozen=True)
+class Move:
+    """What a component says somebody did.
+
+    Attributes:
+        values: of its dials.
+        index: number of the tile, if one was chosen.
+        shown: whether the component shows it already, so that no run has to bring the picture.
+        leaving: whether this comes on the way to another page, whose run must not be replaced by that of a fragment.
+    """
+
+    values: Values
+    index: int | None = None
+    shown: bool = False
+    leaving: bool = False
+
+
+def current_page() -> str:
+    """Name the page that this run is about."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context.page_script_hash if context else ""
+
+
+def take_move(moving: Moving | None, key: str, page: str) -> Move:
+    """Read what the component with this key, shown on this page, says was moved; nonsense is nothing."""
+    leaving = current_page() != page
     message = (st.session_state.get(key) or {}).get("moved")
     if not isinstance(message, dict) or not isinstance(message.get("serial"), int):
-        return {}, None
+        return Move({}, leaving=leaving)
     st.session_state.setdefault(_SERIALS, {})[key] = message["serial"]
     sent, index = message.get("values"), message.get("index")
     try:
         texts = {str(name): str(value) for name, value in sent.items()} if moving and isinstance(sent, dict) else {}
         values = moving.read(texts) if moving else {}
     except UserError:  # said before the page changed what there is to choose
-        return {}, None
-    return values, index if isinstance(index, int) and index >= 0 else None
+        return Move({}, leaving=leaving)
+    tile = index if isinstance(index, int) and index >= 0 else None
+    return Move(values, tile, message.get("shown") is True, leaving)
 
 
 def _serial(key: str) -> int:

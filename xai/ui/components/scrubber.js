@@ -233,7 +233,7 @@ function create(root) {
     const index = channelAt(view.position)
     const serial = view.dials.stamp()
     writeAddress({ [view.data.parameter]: index })
-    view.timer = setTimeout(() => view.tell({ serial, values: view.dials.values(), index }), 60)
+    view.timer = setTimeout(() => view.tell({ serial, values: view.dials.values(), index, shown: true }), 60)
   }
   range.onchange = () => view.send()
   view.dials = makeDials(root, { prepare, show, tell: (moved) => view.tell(moved), keep: 8 })

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xai.ui.components.assets import base64_text, data_uri, register
-from xai.ui.components.dials import Moving, Values, moving_data, take_move
+from xai.ui.components.dials import Move, Moving, current_page, moving_data, take_move
 
 _MOUNT = register("scrubber")
 
@@ -35,7 +35,7 @@ def scrubber(
     shown: Mapping[str, object],
     *,
     key: str,
-    on_move: Callable[[Values, int | None], None],
+    on_move: Callable[[Move], None],
     moving: Moving | None = None,
 ) -> None:
     """Show the scrubber.
@@ -43,13 +43,13 @@ def scrubber(
     Args:
         shown: the channels, as `channels` returns them.
         key: Streamlit key of this scrubber.
-        on_move: called with the values of the dials, and with the channel if somebody let go of its slider or clicked
-            a tile.
+        on_move: takes it into the session once somebody pauses, lets go of the channel slider or clicks a tile.
         moving: dials that bring other channels; None: there are none.
     """
+    page = current_page()
 
     def moved() -> None:
-        on_move(*take_move(moving, key))
+        on_move(take_move(moving, key, page))
 
     data = {**shown, **moving_data(moving, key)}
     _MOUNT(key=key, data=data, default={"moved": None}, on_moved_change=moved)

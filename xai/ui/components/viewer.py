@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xai.ui.components.assets import base64_text, data_uri, media_url, register
-from xai.ui.components.dials import Moving, Values, moving_data, take_move
+from xai.ui.components.dials import Move, Moving, current_page, moving_data, take_move
 
 LARGEST_GRID = 75  # values along the longer side; they travel at each move, beside a picture of about 30 kB
 _MOUNT = register("viewer")
@@ -59,18 +59,19 @@ def viewer(panels: Sequence[Panel], stage: Stage, *, key: str, **words: Any) -> 
     _MOUNT(key=key, data={**scene(panels, stage, **words), **moving_data(None, key)})
 
 
-def moving_viewer(shown: Mapping[str, object], moving: Moving, *, key: str, on_move: Callable[[Values], None]) -> None:
+def moving_viewer(shown: Mapping[str, object], moving: Moving, *, key: str, on_move: Callable[[Move], None]) -> None:
     """Show a scene that follows its dials.
 
     Args:
         shown: what `moving.make` makes of the values that its dials stand on: a `scene`, with the texts for the dials.
         moving: the dials.
         key: Streamlit key of this viewer.
-        on_move: takes their values into the session once somebody pauses.
+        on_move: takes it into the session once somebody pauses.
     """
+    page = current_page()
 
     def moved() -> None:
-        on_move(take_move(moving, key)[0])
+        on_move(take_move(moving, key, page))
 
     _MOUNT(key=key, data={**shown, **moving_data(moving, key)}, default={"moved": None}, on_moved_change=moved)
 

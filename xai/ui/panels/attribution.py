@@ -13,10 +13,12 @@ from xai.figures import style
 from xai.registry import METHODS, Method, Param
 from xai.superpixels import lime_details
 from xai.ui import caching, downloads, jobs, pickers, sliders, state
-from xai.ui.components import Dial, Moving, Values, moving_viewer, still
+from xai.ui.components import Dial, Move, Moving, Values, moving_viewer, still
 from xai.ui.panels.attribution_scene import Asked, explain_at, scene_at
 from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, framed, overlaid
+
+HEARD = "heard"
 
 
 @st.fragment
@@ -34,6 +36,7 @@ def show_explanation(choice: pickers.Choice) -> None:
     asked = Asked(choice, method, tuple(params.items()), compared, drawing, picture)
     with pictures:
         _show(asked)
+    _hear()
     downloads.offer(lambda: _result(choice, _explain(asked), drawing))
 
 
@@ -46,9 +49,20 @@ def _show(asked: Asked) -> None:
     made = None if quick else _watch(asked, moving.values)
     with place:
         shown = explain_at(asked, moving.values) if quick else scene_at(asked, moving.values, made)
-        moving_viewer(shown, moving, key="explanation", on_move=sliders.take_dials)
+        moving_viewer(shown, moving, key="explanation", on_move=_take_move)
     if made is not None and lime_details(made) is not None:
         show_superpixels(made)
+
+
+@st.fragment(key=HEARD)
+def _hear() -> None:
+    """Run in place of the pictures when a move is on the screen already and the session has only to hear of it."""
+
+
+def _take_move(move: Move) -> None:
+    sliders.take_dials(move.values)
+    if move.shown and not move.leaving:
+        st.rerun(HEARD)
 
 
 def _dials(asked: Asked) -> list[Dial]:

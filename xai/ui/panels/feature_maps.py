@@ -13,7 +13,7 @@ from xai.compute.activations import RANKINGS
 from xai.figures import style
 from xai.inspection import FeatureMaps, feature_maps
 from xai.ui import caching, downloads, pickers, sliders
-from xai.ui.components import Moving, Sprite, Values, channels, scrubber
+from xai.ui.components import Move, Moving, Sprite, Values, channels, scrubber
 from xai.ui.panels.feature_details import CHOICES, show_details
 from xai.ui.pictures import level_colours, pack_channels, working_jpeg
 
@@ -125,16 +125,12 @@ def _take_best() -> None:
     st.session_state["channel"] = None
 
 
-def _take_move(values: Values, channel: int | None) -> None:
+def _take_move(move: Move) -> None:
     """Take what was moved; other channels, or another order of them, begin with the first one again."""
-    others = any(st.session_state.get(name) != value for name, value in values.items())
-    sliders.take_dials(values)
-    if others or channel is not None:
-        st.session_state["channel"] = channel
-    if channel is not None and not others:
-        st.rerun(DETAILS)  # the scrubber shows it already
-    if others and st.session_state.get("below") is not None:
-        st.rerun((LAYER, DETAILS))
+    sliders.take_dials(move.values)
+    st.session_state["channel"] = move.index
+    if not move.leaving:
+        st.rerun(DETAILS if move.shown else (LAYER, DETAILS))
 
 
 def _current_channel(maps: FeatureMaps) -> int:

@@ -12,7 +12,7 @@ from xai.figures.sheets import encode_png
 from xai.inspection import Filters, filters
 from xai.model import Model
 from xai.ui import caching, downloads, pickers, sliders, state
-from xai.ui.components import Sprite, Values, channels, scrubber
+from xai.ui.components import Move, Sprite, channels, scrubber
 from xai.ui.pictures import level_colours, pack_channels, pack_tiles
 
 WAYS = {"colours": "In colour", "components": "Strongest pattern", "channel": "One input channel"}
@@ -121,9 +121,9 @@ def _show_kernels(found: Filters) -> None:
     scrubber(shown, key="kernels", on_move=_take_filter)
 
 
-def _take_filter(values: Values, index: int | None) -> None:
-    if index is not None:
-        st.session_state["filter"] = index
+def _take_filter(move: Move) -> None:
+    if move.index is not None:
+        st.session_state["filter"] = move.index
 
 
 def _sprite(found: Filters) -> Sprite:
