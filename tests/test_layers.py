@@ -32,7 +32,7 @@ from xai.load import load_model
 
 # name -> stages with channels and side at the weights' own input size, blocks, convolutions
 EXPECTED = {
-    "bundled": ("relu 32 32, layer1 32 32, layer2 64 16, layer3 128 8, layer4 256 8", 7, 18),
+    "bundled": ("layer1 32 32, layer2 64 16, layer3 128 8, layer4 256 8", 7, 18),
     "resnet50": ("relu 64 112, layer1 256 56, layer2 512 28, layer3 1024 14, layer4 2048 7", 16, 53),
     "resnet18": ("relu 64 112, layer1 64 56, layer2 128 28, layer3 256 14, layer4 512 7", 8, 20),
     "resnet34": ("relu 64 112, layer1 64 56, layer2 128 28, layer3 256 14, layer4 512 7", 16, 36),
