@@ -127,7 +127,7 @@ def _show_maps(made: list[Explanation], drawing: Drawing) -> None:
         shown = overlaid(e.image, values, e.box, drawing, limit=1.0, signed=signed)
         caption = f"{name} · 1 = {e.limit:.3g} · {e.seconds:.2f} s"
         panels.append(Panel(shown, name, caption, f"{name} laid over {e.image.name}", values))
-    titles = dict.fromkeys(f"{e.titles[0]} ({e.spec.model})" for e in made)
+    titles = dict.fromkeys(f"{e.titles[0]} ({e.spec.title})" for e in made)
     title = first.titles[0] if len(titles) == 1 else " and ".join(titles)
     viewer(
         panels,
