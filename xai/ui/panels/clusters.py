@@ -53,7 +53,7 @@ def _pictures(survey: Survey, cluster: int) -> None:
     sure, size = survey.evaluation.confidence[cluster], views.count_pictures(survey, cluster)
     st.markdown(f"**{size}**, mean probability {sure:.2f}")
     for kind in views.KINDS:
-        st.subheader(kind.capitalize())
+        st.header(kind.capitalize())
         key = runs.run_key(survey.run), survey.head.name, cluster, kind
         show_row(kept_row(key, lambda kind=kind: views.gallery(survey, cluster, kind)))
 
@@ -190,11 +190,11 @@ def _measures(survey: Survey, cluster: int) -> None:
             made = found.calibration
             _chart(cluster_charts.calibration_chart(made.confidence, made.accuracy, made.counts, made.error))
     if survey.stability.replicas > 1:
-        st.subheader(f"{survey.stability.replicas} replicas: do other random starts agree?")
+        st.header(f"{survey.stability.replicas} replicas: do other random starts agree?")
         _chart(cluster_charts.consensus_chart(survey.stability.consensus), width="content")
     moved = replay(survey.run.history, survey.head.name)
     if moved is not None:
-        st.subheader("How the clusters grew in training")
+        st.header("How the clusters grew in training")
         _chart(cluster_charts.usage_chart(moved.moments, moved.shares))
 
 

@@ -65,7 +65,7 @@ def _answer(story: Story, head: Head) -> None:
     _path(story)
     left, right = st.columns([2, 3], gap="medium")
     with left:
-        st.subheader("Which places decide?")
+        st.header("Which places decide?")
         key = runs.run_key(story.run), story.image.digest, head.name, "query maps"
         show_row(kept_row(key, lambda: _maps(story, head)))
     with right:
@@ -73,7 +73,7 @@ def _answer(story: Story, head: Head) -> None:
     agree, others = count_votes(story, head)
     if others:
         st.caption(f"{agree} of {others} other replicas of this head put it into the corresponding cluster.")
-    st.subheader("Its neighbours")
+    st.header("Its neighbours")
     show_row(views.neighbours_row(story, head))
     _what_if(story, head)
     _pairs(story, head)
@@ -116,7 +116,7 @@ def _maps(story: Story, head: Head) -> views.Row:
 
 def _words(story: Story, head: Head) -> None:
     survey, cluster = runs.survey_of(story.run, head), story.cluster(head.name)
-    st.subheader(f"What is cluster {cluster}?")
+    st.header(f"What is cluster {cluster}?")
     show_row(views.gallery(survey, cluster, most=12, columns=6))
     words = survey.words[cluster]
     if words:
@@ -126,7 +126,7 @@ def _words(story: Story, head: Head) -> None:
 def _what_if(story: Story, head: Head) -> None:
     found = _flipped((runs.run_key(story.run), story.image.digest, head.name), story, head)
     if found is not None:
-        st.subheader("What would move it to another cluster?")
+        st.header("What would move it to another cluster?")
         show_row(views.edit_row(story, found))
 
 
