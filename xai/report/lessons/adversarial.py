@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai.attacks import Attack, attack, format_epsilon
+from xai.attacks import LABELS, Attack, attack, format_epsilon
 from xai.compute.adversarial import fgsm
 from xai.compute.trace import score_pixels
 from xai.explanation import explain
@@ -78,8 +78,8 @@ def show_sweep(model: Model, images: Sequence[Image]) -> Finding:
         title=f"{count(len(images), 'photograph')} · {model.title}",
         limits=(-3, 103),
     )
-    turned = {names[key]: _first_below(sizes, table["accuracy"].to_numpy(), 0.5) for key, table in found.items()}
-    said = ", ".join(f"{name} at {size}" for name, size in turned.items())
+    turned = {LABELS[key]: _first_below(sizes, table["accuracy"].to_numpy(), 0.5) for key, table in found.items()}
+    said = " and by ".join(f"{name} at {size}" for name, size in turned.items())
     sentence = (
         f"Half of the {len(images)} answers or more are turned by {said}. At {format_epsilon(float(sizes[-1]))} random "
         f"signs leave {noise['accuracy'][-1]:.0%} of the answers as they were, FGSM "

@@ -36,7 +36,7 @@ def show_concepts(found: Concepts) -> Finding:
     )
     sentence = (
         f"{count(found.components, 'concept')} at {found.layer.name} leave {found.factorization.error:.0%} of the "
-        f"activations' norm over. {shared} of them reach half of their largest value in more than one photograph: "
+        f"activations' norm over. Found at half of their largest value in more than one photograph: {shared}. Each: "
         f"{each}."
     )
     return Finding(found.figure(), sentence)
@@ -147,7 +147,7 @@ def show_class_dream(model: Model, target: int, *, steps: int, seed: int = 0) ->
     made = dream(model, target=target, steps=steps, seed=seed)
     name, share, _ = predict(model, load_image(made.pictures[0]), k=1, resize="keep")[0]
     sentence = (
-        f"{made.goal}: score {made.before[0]:.1f} for noise, {made.after[0]:.1f} after {steps} steps. The network "
+        f"{made.goal}: score {made.before[0]:.2g} for noise, {made.after[0]:.3g} after {steps} steps. The network "
         f"answers {name} with {share:.1%}."
     )
     return Finding(made.figure(), sentence)
