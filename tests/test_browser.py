@@ -86,7 +86,7 @@ def settle(page: Page) -> None:
     """Wait until the page is drawn and the server has nothing more to say."""
     page.wait_for_selector("h1")
     page.wait_for_selector(IDLE)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=60_000)
 
 
 def overflow(page: Page) -> int:

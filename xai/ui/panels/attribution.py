@@ -14,6 +14,7 @@ from xai.registry import METHODS, Method, Param
 from xai.superpixels import lime_details
 from xai.ui import caching, downloads, jobs, pickers, sliders, state
 from xai.ui.components import Dial, Move, Moving, Values, moving_viewer, still
+from xai.ui.components.assets import data_uri
 from xai.ui.panels.attribution_scene import Asked, explain_at, scene_at
 from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, framed, overlaid
@@ -85,7 +86,8 @@ def _watch(asked: Asked, values: Values) -> Explanation | None:
         signed = method.is_signed(dict(asked.params))
         limit = style.value_limit(maps, signed=signed, within=method.within)
         shown = overlaid(traced.images[0], maps[0], traced.ready.boxes[0], drawing, limit=limit, signed=signed)
-        st.image(shown, width=480, caption="So far")
+        # Within the message: a file would be gone by the time that a slow browser asks for it.
+        st.image(data_uri(shown, "image/jpeg"), width=480, caption="So far")
 
     return jobs.watch(caching.explanation_key(traced, method.key, options), method.label, make, preview)
 
