@@ -300,9 +300,9 @@ def test_committed_index_lists_every_notebook():
 @pytest.mark.notebook
 @pytest.mark.parametrize("path", [p for p in STORED if not asks_a_run(p)], ids=lambda path: path.stem)
 def test_stored_notebook_runs_with_a_small_untrained_network(path, tmp_path):
-    export = export_notebook(path, tmp_path, {"MODEL": "resnet18", "WEIGHTS": None, "IMAGES": ["cat", "coffee"]})
+    export = export_notebook(path, tmp_path, {"MODEL": "bundled", "WEIGHTS": None, "IMAGES": ["cat", "coffee"]})
     html = export.page.read_text(encoding="utf-8")
-    assert "resnet18 (untrained)" in html and "Its weights are random" in html
+    assert "bundled (untrained)" in html and "Its weights are random" in html
     assert check_fresh(path, export.page) == []
 
 
