@@ -130,7 +130,7 @@ def scores_differ(classifier: Classifier, twin: Classifier | None, pixels: Tenso
 
 
 class _Tracer(fx.Tracer):
-    """Follows one forward; modules that other threads call meanwhile run as ever, though torch is patched."""
+    """Follows one forward; other threads call modules and read parameters as ever, though torch is patched."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,6 +142,11 @@ class _Tracer(fx.Tracer):
         if threading.get_ident() != self._thread:
             return forward(*args, **kwargs)
         return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
 def _settle_writes(network: fx.GraphModule) -> None:
