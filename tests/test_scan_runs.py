@@ -21,22 +21,38 @@ from xai.cli import main
 from xai.cli.scan import parse_heads
 from xai.cli.scan_asking import parse_range
 from xai.errors import UserError
+from xai.scan.augment import draw, random_views
 from xai.scan.choose_k import choose_k
-from xai.scan.config import GLYPHS, FineTuning, Group, HeadTraining, Pretext, ScanConfig, SelfLabelling, changed
+from xai.scan.config import (
+    GLYPHS,
+    PLAIN,
+    FineTuning,
+    Group,
+    HeadTraining,
+    Pretext,
+    ScanConfig,
+    SelfLabelling,
+    changed,
+)
+from xai.scan.finetune import ClusterNetwork
 from xai.scan.plan import fitted, stages_of
 from xai.scan.presets import PRESETS
 from xai.scan.query import query
-from xai.scan.run import ScanRun, open_run
+from xai.scan.run import ScanRun, embed_pixels, open_run, read_group
 from xai.scan.runner import resume, start
-from xai.scan.selflabel import confident
+from xai.scan.scene import follow_schedule, open_scene, rate_at
+from xai.scan.selflabel import SelfLabelStage, confident
 from xai.scan.status import read_status
+from xai.scan.store import RunStore
 from xai.scan.usage import HeadMeasures, passes
+from xai.training.distributed import Processes
 
 TINY = ScanConfig(
     preset="test",
     architecture="micro",
     glyphs=(64, 24),
     neighbours=4,
+    embedding_views=2,
     pretext=Pretext(epochs=2, batch=32, optimizer="adamw", rate=2e-3, projection=16, monitor=1, views=GLYPHS),
     groups=(
         Group(
@@ -44,7 +60,7 @@ TINY = ScanConfig(
             replicas=2,
             training=HeadTraining(epochs=4, batch=32, cached=1, views=GLYPHS),
             finetune=FineTuning(epochs=2, batch=32, memory=64, views=GLYPHS),
-            selflabel=SelfLabelling(epochs=2, batch=32, least=2, views=GLYPHS),
+            selflabel=SelfLabelling(epochs=2, batch=32, least=2, looks=2, views=GLYPHS),
         ),
     ),
 )
@@ -99,6 +115,54 @@ def test_what_is_stored_is_what_the_networks_say(run: ScanRun) -> None:
         with torch.no_grad():
             logits = run.network(head)(run.normalise(run.prepare(picture)))[0]
         np.testing.assert_allclose(logits.softmax(0).numpy(), assigned[head.name], atol=1e-5)
+
+
+@pytest.mark.parametrize("space", ["projector", "backbone"])
+def test_an_embedding_is_the_mean_direction_over_views_that_all_pictures_share(run: ScanRun, space: str) -> None:
+    config = replace(run.config, space=space, embedding_views=3)
+    pixels = torch.from_numpy(np.stack([run.pictures("train")[place] for place in range(4)])).permute(0, 3, 1, 2)
+    found = embed_pixels(run.pretext(), pixels, config)
+    assert torch.allclose(found.norm(dim=1), torch.ones(4))
+    for place, picture in enumerate(pixels):  # alone, view by view
+        total = torch.zeros(found.shape[1])
+        for view in range(3):
+            seen = random_views(picture[None], GLYPHS, draw((config.seed, 5, view), 1, range(1), torch.device("cpu")))
+            features = run.pretext().backbone(run.normalise(seen))
+            vector = (run.pretext().projector(features) if space == "projector" else features)[0]
+            total += vector / vector.norm()
+        assert torch.allclose(found[place], total / total.norm(), atol=1e-5)
+    plain = embed_pixels(run.pretext(), pixels, replace(config, embedding_views=0))
+    assert (plain - found).abs().max() > 1e-3
+
+
+def test_a_teacher_that_looks_at_plain_views_says_what_one_look_says(finished: Path) -> None:
+    """The mean over two views that change nothing is the answer to the plain picture; over real views it is not."""
+    store = RunStore.open(finished)
+    scene = open_scene(store, torch.device("cpu"), Processes())
+    near = store.read("neighbours")["validation/indices"].long()
+    taught = {}
+    for name, plan in {
+        "once": SelfLabelling(looks=0, views=PLAIN),
+        "twice": SelfLabelling(looks=2, views=PLAIN),
+        "turned": SelfLabelling(looks=2, views=GLYPHS),
+    }.items():
+        network = ClusterNetwork(*read_group(store, "main"))
+        stage = SelfLabelStage(scene, replace(TINY.groups[0], selflabel=plan), 0, network, near)
+        stage.open(0)
+        taught[name] = stage.lessons
+    assert torch.equal(taught["once"].clusters, taught["twice"].clusters)
+    assert torch.equal(taught["once"].confident, taught["twice"].confident)
+    assert not torch.equal(taught["once"].clusters, taught["turned"].clusters)
+
+
+def test_the_rate_rises_and_falls_to_nothing() -> None:
+    rates = [rate_at(2.0, 0.1, step, 100) for step in range(101)]
+    assert rates[:10] == sorted(rates[:10]) and rates[10] == max(rates) == 2.0 and rates[100] == 0.0
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[55] == pytest.approx(1.0)
+    assert rates[0] == pytest.approx(2 / 11)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    follow_schedule(optimizer, FineTuning(rate=2.0, warmup=0.1), 55, 100)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1.0)
 
 
 def test_every_method_can_explain_a_cluster(run: ScanRun) -> None:
@@ -201,6 +265,9 @@ def test_the_gate_lets_nothing_through_that_got_worse() -> None:
     for worse in (_measures(0.6, 0.7, 8), _measures(0.4, 0.5, 8), _measures(0.4, 0.7, 7), old):
         assert not passes(worse, old)
     assert not passes(_measures(0.3, 0.7, 8) + _measures(0.51, 0.7, 8), old + _measures(0.5, 0.6, 8))
+    two = old + _measures(0.5, 0.6, 8)
+    assert passes(_measures(0.3, 0.7, 8) + _measures(0.5, 0.55, 8), two)  # sizes together share more information
+    assert not passes(_measures(0.3, 0.62, 8) + _measures(0.5, 0.55, 8), two)
 
 
 def test_self_labelling_and_fine_tuning_never_make_the_held_out_score_worse(run: ScanRun) -> None:

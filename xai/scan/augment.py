@@ -51,6 +51,12 @@ def draw(key: Sequence[int], total: int, rows: range, device: torch.device) -> D
     return Draws(torch.from_numpy(uniform[rows.start : rows.stop]).to(device))
 
 
+def draw_alike(key: Sequence[int], total: int, device: torch.device) -> Draws:
+    """Draw choices once, for all of `total` pictures."""
+    uniform = np.random.default_rng(list(key)).random((1, _COLUMNS), dtype=np.float32)
+    return Draws(torch.from_numpy(uniform).to(device).expand(total, -1))
+
+
 def random_views(pixels: Tensor, views: Views, draws: Draws) -> Tensor:
     """Make one random view of each picture.
 

@@ -102,7 +102,7 @@ class FineTuning:
     """How heads and network go on learning together: the SCAN loss on pixels.
 
     Attributes:
-        epochs, batch, rate, decay: of Adam.
+        epochs, batch, rate, decay: of Adam; the rate rises during `warmup`, a share of the steps, then falls to zero.
         entropy, memory: as for the heads.
         views: of the picture and of its neighbour.
     """
@@ -111,6 +111,7 @@ class FineTuning:
     batch: int = 256
     rate: float = 1e-4
     decay: float = 1e-4
+    warmup: float = 0.1
     entropy: float = 5.0
     memory: int = 4096
     views: Views = STRONG
@@ -121,22 +122,25 @@ class SelfLabelling:
     """How confident pictures teach the others; what comes out is kept only where the gate lets it pass.
 
     Attributes:
-        epochs, batch, rate, decay: of Adam.
+        epochs, batch, rate, decay, warmup: as for fine-tuning.
         threshold: confidence that a picture needs in the end.
         start: confidence that it needs in the first epoch, as a quantile of its cluster's confidences.
         least: confident pictures that a cluster needs, else its best ones are taken.
         average: decay of the teacher, a running average of network and norms.
-        views: of the picture that learns; the teacher sees it plain.
+        looks: random views of a picture over which the teacher's answer is averaged; 0: it sees the plain picture.
+        views: of the picture that learns, and of the teacher's looks.
     """
 
     epochs: int = 10
     batch: int = 256
     rate: float = 1e-4
     decay: float = 1e-4
+    warmup: float = 0.1
     threshold: float = 0.95
     start: float = 0.5
     least: int = 10
     average: float = 0.99
+    looks: int = 0
     views: Views = STRONG
 
 
@@ -179,6 +183,9 @@ class ScanConfig:
         limit: at most so many training pictures; 0: all.
         neighbours: how many each picture has.
         space: where they are looked for: "projector" (as the paper does with SimCLR) or "backbone".
+        embedding_views: views, the same for every picture, whose mean vector is the embedding by which pictures are
+            compared, so that it holds little of what a view changes (test-time augmentation); 0: that of the plain
+            picture, as in the paper.
         half: keep weights in 16 bits.
         start: weights file for the backbone, or a features file, or None.
         pretext: or None: the backbone starts from `start` as it is.
@@ -199,6 +206,7 @@ class ScanConfig:
     limit: int = 0
     neighbours: int = 20
     space: str = "projector"
+    embedding_views: int = 0
     half: bool = True
     start: str | None = None
     pretext: Pretext | None = Pretext()
@@ -214,6 +222,7 @@ class ScanConfig:
             ("size", self.size, 8, 1024),
             ("threads", self.threads, 1, 1024),
             ("neighbours", self.neighbours, 1, 1000),
+            ("number of embedding views", self.embedding_views, 0, 100),
             ("validation share", self.validation_share, 1e-6, 0.9),
         ]
         for group in self.groups:

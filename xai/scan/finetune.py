@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai.scan.config import FineTuning, Group
 from xai.scan.heads import HeadObjective
 from xai.scan.nets import HeadBank
-from xai.scan.scene import Scene, make_adam
+from xai.scan.scene import Scene, follow_schedule, make_adam
 from xai.scan.usage import HeadMeasures, as_row, measure_heads, overall
 
 STAGE = 3  # in the keys of random choices; each group adds its number
@@ -75,6 +75,7 @@ class FineTuneStage:
         """Let pictures and one neighbour of each agree."""
         scene, plan = self.scene, self.plan
         self.network.train()
+        follow_schedule(self.optimizer, plan, epoch * self.steps + step, self.epochs * self.steps)
         batch = scene.batch(STAGE + 10 * self.number, epoch, step, plan.batch)
         drawn = np.random.default_rng((*batch.key, 7)).integers(0, self._near.shape[1], batch.total)
         chosen = torch.from_numpy(drawn[batch.rows.start : batch.rows.stop]).to(scene.device)

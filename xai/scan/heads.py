@@ -158,15 +158,7 @@ def _reorder_history(history: list[dict[str, Any]], stage: str, size: int, order
 def cache_views(scene: Scene, network: nn.Module, plan: HeadTraining, number: int, on_progress: Any) -> Tensor:
     """Features of the training pictures, plain and in random views: float16 (1 + V, N, D)."""
     made = [scene.outputs(network, scene.train).half()]
-    places = torch.arange(len(scene.train), device=scene.device)
     for view in range(plan.cached):
-        rows = []
-        for start in range(0, len(places), 256):
-            own = places[start : start + 256]
-            batch = scene.whole((STAGE + 10 * number, 1000 + view, start), len(own))
-            pixels = scene.view(own, plan.views, batch)
-            with torch.no_grad(), scene.computing():
-                rows.append(network(pixels).half())
-            on_progress((view + start / len(places)) / plan.cached, "features of random views")
-        made.append(torch.cat(rows))
+        on_progress(view / plan.cached, "features of random views")
+        made.append(scene.view_outputs(network, plan.views, (STAGE + 10 * number, 1000 + view)).half())
     return torch.stack(made)

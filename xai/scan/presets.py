@@ -42,18 +42,20 @@ def find_preset(name: str) -> ScanConfig:
     return PRESETS[name].config
 
 
-_ADAM_PRETEXT = Pretext(epochs=30, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2)
 _GLYPHS = ScanConfig(
     preset="embedded",
-    neighbours=10,
-    pretext=Pretext(**{**_ADAM_PRETEXT.__dict__, "views": GLYPHS}),
+    neighbours=20,
+    embedding_views=8,
+    pretext=Pretext(
+        epochs=35, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2, views=GLYPHS
+    ),
     groups=(
         Group(
             heads=(3, 8, 24),
             replicas=5,
-            training=HeadTraining(epochs=100, batch=512, rate=5e-3, views=GLYPHS),
-            finetune=FineTuning(epochs=4, views=GLYPHS),
-            selflabel=SelfLabelling(epochs=3, views=GLYPHS),
+            training=HeadTraining(epochs=100, batch=512, rate=2e-2, views=GLYPHS),
+            finetune=FineTuning(epochs=2, views=GLYPHS),
+            selflabel=SelfLabelling(epochs=6, rate=5e-4, threshold=0.6, start=0.2, average=0.95, looks=6, views=GLYPHS),
         ),
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from xai.scan.config import Pretext
 from xai.scan.losses import nt_xent
 from xai.scan.neighbours import knn_accuracy, nearest
 from xai.scan.nets import PretextNetwork
-from xai.scan.scene import Scene, make_adam
+from xai.scan.scene import Scene, follow_schedule, make_adam
 from xai.training.network import same_start
 
 STAGE = 1  # in the keys of random choices
@@ -61,8 +60,7 @@ class PretextStage:
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
         """Make two views of each picture alike."""
         scene, plan = self.scene, self.plan
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(plan.rate, plan.warmup, epoch * self.steps + step, self.steps * plan.epochs)
+        follow_schedule(self.optimizer, plan, epoch * self.steps + step, self.epochs * self.steps)
         batch = scene.batch(STAGE, epoch, step, plan.batch)
         views = [scene.view(batch.own, plan.views, batch.draws(use, scene.device)) for use in (0, 1)]
         with scene.computing():
@@ -85,11 +83,3 @@ class PretextStage:
         vectors = [scene.outputs(self.network, pixels) for pixels in (scene.validation, scene.train)]
         indices, similarities = nearest(vectors[0], vectors[1], min(20, len(vectors[1])))
         return {"knn": knn_accuracy(indices.cpu(), similarities.cpu(), scene.labels, scene.base_labels)}
-
-
-def rate_at(highest: float, warmup: float, step: int, steps: int) -> float:
-    """Learning rate of a step: linear up for a share of the steps, then down a cosine."""
-    rising = round(warmup * steps)
-    if step < rising:
-        return highest * (step + 1) / (rising + 1)
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai.errors import UserError, one_of
@@ -17,12 +18,14 @@ from xai.io.geometry import InputFormat, prepare_images
 from xai.io.images import Image, load_image
 from xai.load import load_model
 from xai.model import Model
+from xai.scan.augment import draw_alike, random_views
 from xai.scan.config import Group, ScanConfig
 from xai.scan.data import stored_pictures
 from xai.scan.nets import HeadBank, PretextNetwork, build_backbone, feature_width, with_head
 from xai.scan.pictures import SPLITS, Pictures
 from xai.scan.store import RunStore
 
+EMBEDDING = 5  # in the keys of random choices, where stages have 1 to 4
 EMBEDDED = Path(__file__).parent / "embedded"
 Made = TypeVar("Made")
 
@@ -211,7 +214,8 @@ class ScanRun:
         Args:
             picture: uint8 (h, w, 3) of any size, or an `Image`.
         """
-        return embed_pixels(self.pretext(), self.normalise(self.prepare(picture)), self.config.space)[0].numpy()
+        pixels = (self.prepare(picture) * 255).round().byte()
+        return embed_pixels(self.pretext(), pixels, self.config)[0].numpy()
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -230,10 +234,31 @@ def _check_split(split: str) -> None:
         raise one_of("split", split, SPLITS)
 
 
-def embed_pixels(network: PretextNetwork, pixels: Tensor, space: str) -> Tensor:
-    """Normalised pixels (N, 3, h, w) to features of length 1, (N, D), in the space where neighbours are looked for."""
-    features = network.backbone(pixels)
-    return torch.nn.functional.normalize(network.projector(features) if space == "projector" else features, dim=1)
+@torch.no_grad()
+def embed_pixels(network: PretextNetwork, pixels: Tensor, config: ScanConfig) -> Tensor:
+    """Embed pictures for comparison by cosine: in the run's space, over its embedding views.
+
+    Args:
+        network: of the pretext task, in eval mode.
+        pixels: uint8 (N, 3, h, w), at working size, on the network's device.
+        config: of the run.
+
+    Returns:
+        Float32 (N, D), of length 1.
+    """
+    mean, std = (torch.tensor(each, device=pixels.device).view(1, 3, 1, 1) for each in (config.mean, config.std))
+
+    def vectors(seen: Tensor) -> Tensor:
+        features = network.backbone((seen - mean) / std)
+        return F.normalize((network.projector(features) if config.space == "projector" else features).float(), dim=1)
+
+    if not config.embedding_views:
+        return vectors(pixels.float() / 255)
+    views = (config.pretext or config.groups[0].training).views
+    draws = [
+        draw_alike((config.seed, EMBEDDING, view), len(pixels), pixels.device) for view in range(config.embedding_views)
+    ]
+    return F.normalize(torch.stack([vectors(random_views(pixels, views, each)) for each in draws]).sum(0), dim=1)
 
 
 def read_pretext(store: RunStore) -> PretextNetwork:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from xai.io.geometry import InputFormat
 from xai.scan.augment import Draws, draw, random_views
-from xai.scan.config import Views
+from xai.scan.config import FineTuning, Pretext, SelfLabelling, Views
 from xai.scan.data import stored_pictures
 from xai.scan.pictures import SPLITS, Pictures, all_pixels
 from xai.scan.store import RunStore
@@ -24,6 +25,7 @@ from xai.training.evaluation import Normalise
 
 Network = TypeVar("Network", bound=nn.Module)
 _FORWARD = 500  # pictures in one forward pass without gradients
+_VIEWED = 256  # the same, where random views are made on the way; other chunks would draw other views
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,16 @@ class Scene:
                 made.append(network(self._normalise(chunk)).float())
         return torch.cat(made)
 
+    @torch.no_grad()
+    def view_outputs(self, network: Callable[[Tensor], Tensor], views: Views, key: tuple[int, ...]) -> Tensor:
+        """What a network in eval mode makes of one random view of each training picture, in float32 (N, ...)."""
+        made = []
+        for own in torch.arange(len(self.train), device=self.device).split(_VIEWED):
+            pixels = self.view(own, views, self.whole((*key, int(own[0])), len(own)))
+            with self.computing():
+                made.append(network(pixels).float())
+        return torch.cat(made)
+
     def gathered(self, values: Tensor) -> Tensor:
         """Put the rows of all processes together, in the order of the batch; gradients find their way back."""
         return values if self.processes.world == 1 else _Gather.apply(values, self.processes.rank, self.processes.world)
@@ -160,6 +172,22 @@ def make_adam(modules: Sequence[nn.Module], rate: float, decay: float) -> torch.
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=rate)
+
+
+def follow_schedule(
+    optimizer: torch.optim.Optimizer, plan: Pretext | FineTuning | SelfLabelling, step: int, steps: int
+) -> None:
+    """Set the learning rate of a step of a stage."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate_at(plan.rate, plan.warmup, step, steps)
+
+
+def rate_at(highest: float, warmup: float, step: int, steps: int) -> float:
+    """Learning rate of a step: linear up for a share of the steps, then down a cosine."""
+    rising = round(warmup * steps)
+    if step < rising:
+        return highest * (step + 1) / (rising + 1)
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
 
 
 def halves(state: dict[str, Tensor], half: bool) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
 """Self-labelling: a teacher's confident assignments become labels, and a gate decides whether that helped.
 
-It departs from the paper where users saw clusters die: the teacher is a running average of weights *and* norms; what a
-picture must be sure of rises from a quantile of its own cluster to the final threshold, so that no cluster is left
-without a say; and the result of an epoch replaces what was there only if nothing that can be seen without labels got
-worse.
+It departs from the paper where users saw clusters die: the teacher is a running average of weights *and* norms, and may
+average over several views of a picture before it answers (as in MixMatch, Berthelot et al. 2019); what a picture must
+be sure of rises from a quantile of its own cluster to the final threshold, so that no cluster is left without a say;
+and the result of an epoch replaces what was there only if nothing that can be seen without labels got worse.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from xai.scan.config import Group, SelfLabelling
 from xai.scan.finetune import ClusterNetwork
 from xai.scan.losses import taught_loss
-from xai.scan.scene import Scene, make_adam
+from xai.scan.scene import Scene, follow_schedule, make_adam
 from xai.scan.usage import as_row, passes
 from xai.training.step import follow
 
@@ -107,13 +107,24 @@ class SelfLabelStage:
 
     def open(self, epoch: int) -> None:
         """Let the teacher look at every picture."""
-        scores = self.scene.outputs(self.teacher, self.scene.train)
-        self.lessons.write(self.network.heads.split(scores), self.plan, epoch)
+        self.lessons.write(self._answers(epoch), self.plan, epoch)
+
+    def _answers(self, epoch: int) -> list[Tensor]:
+        """Log-probabilities by the teacher, up to a constant for each picture: (N, R, k) of each size."""
+        scene, split = self.scene, self.network.heads.split
+        if not self.plan.looks:
+            return split(scene.outputs(self.teacher, scene.train))
+        found: list[list[Tensor]] = []
+        for look in range(self.plan.looks):
+            key = (STAGE + 10 * self.number, 1000 + epoch, look)
+            found.append([each.softmax(-1) for each in split(scene.view_outputs(self.teacher, self.plan.views, key))])
+        return [torch.stack(each).mean(0).log() for each in zip(*found, strict=True)]
 
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
         """Learn the teacher's clusters from random views; then the teacher follows."""
         scene, plan = self.scene, self.plan
         self.network.train()
+        follow_schedule(self.optimizer, plan, epoch * self.steps + step, self.epochs * self.steps)
         batch = scene.batch(STAGE + 10 * self.number, epoch, step, plan.batch)
         views = scene.view(batch.own, plan.views, batch.draws(0, scene.device))
         with scene.computing():

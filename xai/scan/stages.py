@@ -27,6 +27,7 @@ from xai.training.batches import Progress
 from xai.training.checkpoint import CHECKPOINT
 
 Stop = Callable[[], bool]
+_EMBEDDED = 250  # pictures that are embedded together
 
 
 class Stages:
@@ -57,7 +58,10 @@ class Stages:
         parts = {}
         for split, pixels in (("train", scene.train), ("validation", scene.validation)):
             tell(0.1, f"features of the {split} pictures")
-            parts[split] = scene.outputs(lambda x: embed_pixels(network, x, config.space), pixels).half()
+            with scene.computing():
+                parts[split] = torch.cat(
+                    [embed_pixels(network, some, config) for some in pixels.split(_EMBEDDED)]
+                ).half()
         self.store.write("features", parts, ("pretext",))
         base = F.normalize(parts["train"].float(), dim=1)
         found: dict[str, Tensor] = {}
