@@ -21,6 +21,7 @@ from xai.errors import UserError
 from xai.figures.questions import questions_svg
 from xai.hohman import QUESTIONS
 from xai.registry import METHODS
+from xai.report import clustering
 from xai.report.approaches import APPROACHES, PROJECT
 from xai.report.blocks import END, fill_blocks, find_blocks
 from xai.report.build import build_report, stale_parts
@@ -29,7 +30,7 @@ from xai.report.findings import FINDINGS
 from xai.report.illustrations import ILLUSTRATIONS
 from xai.report.keeping import largest_difference, read_record, summarise
 from xai.report.measure import measure_report
-from xai.report.project import MEASURED, Project
+from xai.report.project import FIGURES, MEASURED, Project
 from xai.report.recompute import DIFFERENT, OTHER, SAME, recompute
 from xai.report.subjects import choose_roles, find_subjects
 from xai.report.tables import render
@@ -154,6 +155,37 @@ def test_measuring_says_what_the_network_answered(measured):
     assert abs(rows["random"]["agreement"]) < 0.2
     fractions = [fraction for fraction, _ in told]
     assert fractions == sorted(fractions) and fractions[-1] <= 1
+
+
+def test_the_clusters_that_ship_are_counted_and_two_pictures_speak(tmp_path):
+    """Against counting the held-out pictures again."""
+    survey = clustering.open_shipped()
+    run, head = survey.run, survey.head
+    labels = run.pictures("validation").levels["shape"].labels
+    names = run.pictures("validation").levels["shape"].names
+    probabilities = run.probabilities(head, "validation")
+    clusters = probabilities.argmax(1)
+    result = clustering.draw(survey)
+    for cluster, shape in np.ndindex(result.values.shape):
+        assert result.values[cluster, shape] == ((clusters == cluster) & (labels == shape)).sum()
+    right, wrong = clustering.find(survey)
+    assert (right["verdict"], wrong["verdict"]) == ("correct", "wrong")
+    for said, own in ((right, True), (wrong, False)):
+        words = re.match(r"held-out picture (\d+), a (\w+), lies in cluster (\d+)", said["sentence"])
+        place, shape, cluster = words.groups()
+        assert names[labels[int(place)]] == shape and clusters[int(place)] == int(cluster)
+        assert (survey.measure("validation").matched[int(cluster)] == labels[int(place)]) == own
+    kept = clustering.keep(tmp_path, survey)
+    spec, _ = read_record(tmp_path / "clusters.json")
+    assert spec.weights_digest == clustering.describe(survey)["digest"] and kept["alt"].count(" in cluster ") == 8
+    assert [(made.name, made.state) for made in recompute_in(tmp_path)] == [("clusters", "same")]
+
+
+def recompute_in(folder):
+    """Make the figures of a folder again, as those of a report."""
+    root = folder / "root"
+    shutil.copytree(folder, root / FIGURES, ignore=shutil.ignore_patterns("root"))
+    return list(recompute(root, small_model()))
 
 
 def test_every_figure_has_its_record_caption_and_alternative_text(measured):

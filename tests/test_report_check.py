@@ -13,6 +13,7 @@ from report_project import write_project
 from xai.cli import main
 from xai.errors import UserError
 from xai.report.document import Document
+from xai.report.project import MEASURED
 from xai.report.rubric import CHECKS, grade
 
 ALSO = {"G-03": {"G-13"}, "G-13": {"G-13b"}, "G-20": {"G-04c"}, "G-01": {"G-01b"}}
@@ -183,6 +184,23 @@ def test_a_defect_is_told_in_one_precise_line(project, name, old, new, check, ex
     also = {found_check for found_check, _ in found} - {check}
     assert len([each for each in found if each[0] == check]) == 1
     assert also <= ALSO.get(check, set())
+
+
+def test_a_notebook_may_be_about_the_clustering_that_was_measured(project):
+    """And about no other one."""
+
+    def said() -> list[str]:
+        return [sentence for check, sentence in findings(project) if check == "G-20"]
+
+    replace(project, EXPORT, '"digest": "5555', '"digest": "4444')
+    assert len(said()) == 1
+    path = project / MEASURED
+    measured = json.loads(path.read_text(encoding="utf-8"))
+    digest = next(iter(json.loads((project / EXPORT).read_text())["metadata"]["xai"]["networks"]))["digest"]
+    path.write_text(json.dumps(measured | {"clustering": {"name": "embedded k8", "digest": digest}}))
+    assert said() == []
+    path.write_text(json.dumps(measured | {"clustering": {"name": "embedded k8", "digest": "3" * 64}}))
+    assert said()[0].endswith("(555555555555) and embedded k8 (333333333333).")
 
 
 def test_missing_files_are_told(project):

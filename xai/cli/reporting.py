@@ -80,12 +80,15 @@ def build(
 def _measure(
     root: Path, network: NetworkOptions, img: Sequence[str] | None, accuracy: str | None, *, quiet: bool
 ) -> None:
+    from xai.report.blocks import find_blocks
     from xai.report.measure import measure_report
+    from xai.report.project import Project
 
     pictures = report_pictures(root, img)
     model = load_network(network, quiet=quiet)
+    clusters = any(block.name == "figures clusters" for block in find_blocks(Project.read(root).readme.lines))
     with progress("Measuring", quiet=quiet) as tell:
-        measure_report(root, model, pictures, accuracy=accuracy, on_progress=tell)
+        measure_report(root, model, pictures, accuracy=accuracy, clusters=clusters, on_progress=tell)
 
 
 def report_pictures(root: Path, img: Sequence[str] | None) -> list[str | Path]:

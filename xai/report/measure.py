@@ -12,6 +12,7 @@ from xai.errors import UserError
 from xai.io.files import write_atomic
 from xai.io.models import MODELS
 from xai.model import Model
+from xai.report import clustering
 from xai.report.comparing import compare_methods
 from xai.report.findings import FINDINGS, find_all
 from xai.report.illustrations import draw_all
@@ -29,6 +30,7 @@ def measure_report(
     pictures: Sequence[Picture],
     *,
     accuracy: str | None = None,
+    clusters: bool = False,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure, draw, and write exported_html/report.json and exported_html/figures/.
@@ -38,6 +40,7 @@ def measure_report(
         model: the network of the report.
         pictures: photographs, anything `load_image` takes.
         accuracy: in words, where the registry knows none for these weights.
+        clusters: also speak about the clustering that ships.
         on_progress: called with (fraction, what is going on); may raise `Cancelled`.
 
     Returns:
@@ -69,9 +72,19 @@ def measure_report(
             folder, model, roles, [subject.image for subject in subjects], on_progress=_part(on_progress, "figures")
         ),
     }
+    if clusters:
+        _add_clusters(measured, folder)
     text = json.dumps(measured, indent=1, ensure_ascii=False) + "\n"
     write_atomic(root / MEASURED, text.encode())
     return measured
+
+
+def _add_clusters(measured: dict[str, Any], folder: Path) -> None:
+    survey = clustering.open_shipped()
+    measured["clustering"] = clustering.describe(survey)
+    measured["approaches"].append(clustering.APPROACH)
+    measured["findings"][clustering.APPROACH] = clustering.find(survey)
+    measured["figures"].append(clustering.keep(folder, survey))
 
 
 def _describe(model: Model, accuracy: str | None) -> dict[str, Any]:

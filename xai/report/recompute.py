@@ -13,6 +13,7 @@ from xai.errors import UserError
 from xai.io.images import Image, load_image
 from xai.io.samples import SAMPLES
 from xai.model import Model
+from xai.report import clustering
 from xai.report.keeping import figure_pixels, largest_difference, read_record, summarise
 from xai.report.project import FIGURES
 from xai.report.results import make_result
@@ -90,9 +91,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 def _recompute(path: Path, root: Path, model: Model) -> Recomputed:
     try:
         spec, kept = read_record(path)
-        if spec.weights_digest != model.weights_digest:
+        survey = clustering.open_shipped() if spec.method == clustering.METHOD else None
+        if spec.weights_digest != (clustering.describe(survey)["digest"] if survey else model.weights_digest):
             return Recomputed(path.stem, OTHER, sentence=f"made with {spec.title} ({spec.weights_digest[:12]})")
-        result = make_result(model, spec, find_images(spec, [root / "pictures"]))
+        if survey is not None:
+            result = clustering.draw(survey)
+        else:
+            result = make_result(model, spec, find_images(spec, [root / "pictures"]))
     except UserError as error:
         return Recomputed(path.stem, DIFFERENT, sentence=str(error))
     values = largest_difference(kept, summarise(result.values)) if kept else 0.0

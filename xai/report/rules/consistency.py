@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
 from xai.errors import UserError
@@ -41,36 +41,37 @@ def described(project: Project) -> Iterator[Finding]:
 
 
 def one_network(project: Project) -> Iterator[Finding]:
-    """Find text, figures and notebooks that speak of another network than the one that was measured."""
+    """Find text, figures and notebooks that speak of another network, or another clustering, than was measured."""
     network = project.measured.get("network")
     if not network:
         return
+    subjects = [each for each in (network, project.measured.get("clustering")) if each]
     for number in range(project.report.first, project.report.last + 1):
         for name in _other_names(network["name"], project.readme.lines[number - 1]):
             yield project.finding(number, f"The text speaks of {name}; the report is about {network['title']}.")
     for path in sorted((project.root / FIGURES).glob("*.json")):
-        yield from _check_figure(f"{FIGURES}/{path.name}", path.read_text(encoding="utf-8"), network)
+        yield from _check_figure(f"{FIGURES}/{path.name}", path.read_text(encoding="utf-8"), subjects)
     for path in sorted((project.root / EXPORTED).glob("*.ipynb")):
         used = read_notebook(path).metadata.get("xai", {}).get("networks", [])
         for record in used:
-            if record["digest"] != network["digest"]:
+            if record["digest"] not in {each["digest"] for each in subjects}:
                 said = f"The notebook is about {record['name']} ({record['digest'][:12]})"
-                yield Finding(f"{EXPORTED}/{path.name}", 0, f"{said}; the report is about {_named(network)}.")
+                yield Finding(f"{EXPORTED}/{path.name}", 0, f"{said}; the report is about {_named(subjects)}.")
 
 
-def _check_figure(name: str, text: str, network: dict[str, str]) -> Iterator[Finding]:
+def _check_figure(name: str, text: str, subjects: Sequence[Mapping[str, str]]) -> Iterator[Finding]:
     try:
         spec = RunSpec.from_json(text)
     except UserError as error:
         yield Finding(name, 0, str(error))
         return
-    if (spec.model, spec.weights_digest) != (network["name"], network["digest"]):
+    if (spec.model, spec.weights_digest) not in {(each["name"], each["digest"]) for each in subjects}:
         said = f"The figure was made with {spec.title} ({spec.weights_digest[:12]})"
-        yield Finding(name, 0, f"{said}; the report is about {_named(network)}.")
+        yield Finding(name, 0, f"{said}; the report is about {_named(subjects)}.")
 
 
-def _named(network: dict[str, str]) -> str:
-    return f"{network['title']} ({network['digest'][:12]})"
+def _named(subjects: Sequence[Mapping[str, str]]) -> str:
+    return " and ".join(f"{each.get('title', each['name'])} ({each['digest'][:12]})" for each in subjects)
 
 
 def _other_names(own: str, line: str) -> list[str]:
