@@ -35,6 +35,7 @@ from xai.scan.config import (
     changed,
 )
 from xai.scan.finetune import ClusterNetwork
+from xai.scan.nets import HeadBank
 from xai.scan.plan import fitted, stages_of
 from xai.scan.presets import PRESETS
 from xai.scan.query import query
@@ -58,6 +59,7 @@ TINY = ScanConfig(
         Group(
             heads=(3, 5),
             replicas=2,
+            tries=3,
             training=HeadTraining(epochs=4, batch=32, cached=1, views=GLYPHS),
             finetune=FineTuning(epochs=2, batch=32, memory=64, views=GLYPHS),
             selflabel=SelfLabelling(epochs=2, batch=32, least=2, looks=2, views=GLYPHS),
@@ -165,6 +167,15 @@ def test_the_rate_rises_and_falls_to_nothing() -> None:
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1.0)
 
 
+def test_the_best_heads_are_kept_as_they_were() -> None:
+    torch.manual_seed(0)
+    bank, features = HeadBank(4, (3, 5), 3), torch.randn(6, 4)
+    before = bank(features)
+    bank.reorder(5, [2, 0, 1])
+    three, five = bank.first(2)(features)
+    assert torch.equal(three, before[0][:, :2]) and torch.equal(five, before[1][:, [2, 0]])
+
+
 def test_every_method_can_explain_a_cluster(run: ScanRun) -> None:
     model = run.model("k5")
     assert model.class_names == tuple(f"cluster {number}" for number in range(5)) and model.trained
@@ -176,6 +187,7 @@ def test_every_method_can_explain_a_cluster(run: ScanRun) -> None:
 
 def test_the_best_replica_comes_first_in_the_history_too(run: ScanRun) -> None:
     rows = [row for row in run.history if row["stage"] == "heads-main"]
+    assert all(sorted(row["score"]) == ["k3", "k3-2", "k5", "k5-2"] == sorted(row["usage"]) for row in rows)
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
     assert rows[-1]["score"]["k5"] <= rows[-1]["score"]["k5-2"] and rows[-1]["score"]["k3"] <= rows[-1]["score"]["k3-2"]
     for row in run.history:

@@ -151,10 +151,11 @@ class Group:
     Attributes:
         tag: its name inside the run.
         heads: numbers of clusters.
-        replicas: heads of each size, from other random starts.
+        replicas: heads of each size that are kept.
         training: on cached features.
         finetune: with the network, or None: the heads stay on the features of the pretext task.
         selflabel: or None.
+        tries: heads of each size that are trained on the cached features, of which the best stay; 0: as many as stay.
     """
 
     tag: str = "main"
@@ -163,6 +164,7 @@ class Group:
     training: HeadTraining = HeadTraining()
     finetune: FineTuning | None = FineTuning()
     selflabel: SelfLabelling | None = SelfLabelling()
+    tries: int = 0
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,7 @@ class ScanConfig:
         ]
         for group in self.groups:
             ranges += [("number of clusters", size, 2, 100_000) for size in group.heads]
-            ranges += [("number of replicas", group.replicas, 1, 100)]
+            ranges += [("number of replicas", group.replicas, 1, 100), ("number of tries", group.tries, 0, 1000)]
         stages: list[Any] = [self.pretext, *(s for g in self.groups for s in (g.training, g.finetune, g.selflabel))]
         for stage in filter(None, stages):
             ranges += [("number of epochs", stage.epochs, 1, 100_000), ("batch", stage.batch, 2, 1_000_000)]

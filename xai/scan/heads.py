@@ -97,7 +97,8 @@ class HeadStage:
     def _new_bank(self) -> HeadBank:
         with torch.random.fork_rng(devices=[]):
             same_start(self.scene.config.seed * 101 + self.number + 1)
-            return HeadBank(feature_width(self.scene.config.architecture), self.group.heads, self.group.replicas)
+            count = max(self.group.replicas, self.group.tries)
+            return HeadBank(feature_width(self.scene.config.architecture), self.group.heads, count)
 
     def open(self, epoch: int) -> None:
         """Nothing to prepare."""
@@ -136,23 +137,26 @@ class HeadStage:
 
     @torch.no_grad()
     def finished(self, history: list[dict[str, Any]]) -> HeadBank:
-        """Put the best head of each size first, in the history too; fold the standard scores into the weights."""
+        """Keep the best heads of each size, the best first, in the history too; fold scales into weights."""
+        kept = self.group.replicas
         for size, replicas in zip(self.group.heads, self.measure(), strict=True):
             order = sorted(range(len(replicas)), key=lambda place: replicas[place].score)
             self.bank.reorder(size, order)
-            _reorder_history(history, self.name, size, order)
-        weight = self.bank.linear.weight / self._scale
-        self.bank.linear.bias.sub_(weight @ self._mean)
-        self.bank.linear.weight.copy_(weight)
-        return self.bank
+            _keep_in_history(history, self.name, size, order, kept)
+        bank = self.bank.first(kept).to(self.scene.device)
+        weight = bank.linear.weight / self._scale
+        bank.linear.bias.sub_(weight @ self._mean)
+        bank.linear.weight.copy_(weight)
+        return bank
 
 
-def _reorder_history(history: list[dict[str, Any]], stage: str, size: int, order: list[int]) -> None:
+def _keep_in_history(history: list[dict[str, Any]], stage: str, size: int, order: list[int], kept: int) -> None:
     names = [f"k{size}" if place == 0 else f"k{size}-{place + 1}" for place in range(len(order))]
     for row in history:
         if row["stage"] == stage:
             for values in (row["usage"], row["score"], row["agreement"]):
-                values.update({names[place]: values[names[old]] for place, old in enumerate(order)})
+                ordered = [values.pop(names[old]) for old in order]
+                values.update(zip(names[:kept], ordered, strict=False))
 
 
 def cache_views(scene: Scene, network: nn.Module, plan: HeadTraining, number: int, on_progress: Any) -> Tensor:

@@ -168,6 +168,16 @@ class HeadBank(nn.Module):
             self.linear.weight[self.rows(size, place)] = weight[self.rows(size, replica)]
             self.linear.bias[self.rows(size, place)] = bias[self.rows(size, replica)]
 
+    @torch.no_grad()
+    def first(self, replicas: int) -> HeadBank:
+        """Copy the first replicas of each size into a bank of their own."""
+        bank = HeadBank(self.linear.in_features, self.sizes, replicas)
+        for size in self.sizes:
+            for replica in range(replicas):
+                bank.linear.weight[bank.rows(size, replica)] = self.linear.weight[self.rows(size, replica)]
+                bank.linear.bias[bank.rows(size, replica)] = self.linear.bias[self.rows(size, replica)]
+        return bank
+
 
 def with_head(backbone: nn.Module, head: nn.Linear) -> nn.Module:
     """Copy a backbone and let it end in a head: normalised pixels (N, 3, h, w) to cluster logits (N, k), eval mode."""
