@@ -48,14 +48,14 @@ class Step:
 WALK = (
     Step("Start: what the network sees of a photograph, and what it answers.", ""),
     Step("Attribution: where Grad-CAM sees the answer.", "attribution?image=cat&method=grad_cam"),
-    Step("The layer slider: the same question, one stage earlier.", key="ArrowLeft", slider="#dial-layer"),
-    Step("Two stages earlier: edges instead of the animal.", key="ArrowLeft", slider="#dial-layer"),
+    Step("The layer slider: the same question, one layer earlier.", key="ArrowLeft", slider="#dial-layer"),
+    Step("And one more: inside the last block.", key="ArrowLeft", slider="#dial-layer"),
     Step("The class slider: what would speak for another class?", key="ArrowRight", slider="#dial-target"),
     Step("Feature maps: which channels answer the photograph.", "feature_maps?image=cat"),
     Step("The channel slider: one channel over the picture.", key="ArrowRight", slider=".scrubber .position"),
     Step("Compare: several methods and controls on one scale.", "compare?image=cat"),
     Step("Clusters: groups that were found without labels.", "clusters"),
-    Step("Further down: typical members, words and maps of a group.", scroll=700),
+    Step("Further down: pictures on the border of a group, and its outliers.", scroll=700),
 )
 WALKED = (960, 645)  # pixels of the moving picture, without the words
 WORDS = 40  # pixels under it for a sentence

@@ -48,7 +48,7 @@ _GLYPHS = ScanConfig(
     neighbours=20,
     embedding_views=8,
     pretext=Pretext(
-        epochs=40, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2, views=GLYPHS
+        epochs=35, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2, views=GLYPHS
     ),
     groups=(
         Group(
@@ -57,7 +57,9 @@ _GLYPHS = ScanConfig(
             tries=20,
             training=HeadTraining(epochs=100, batch=512, rate=2e-2, views=GLYPHS),
             finetune=FineTuning(epochs=2, views=GLYPHS),
-            selflabel=SelfLabelling(epochs=5, rate=5e-4, threshold=0.6, start=0.2, average=0.95, looks=4, views=GLYPHS),
+            selflabel=SelfLabelling(
+                epochs=10, rate=5e-4, threshold=0.6, start=0.2, average=0.95, looks=4, views=GLYPHS
+            ),
         ),
     ),
 )

@@ -26,6 +26,7 @@ from xai.scan.pictures import SPLITS, Pictures
 from xai.scan.store import RunStore
 
 EMBEDDING = 5  # in the keys of random choices, where stages have 1 to 4
+FINEST = 7  # places along a side that the layer of a map should have: the last maps of small networks are smaller
 EMBEDDED = Path(__file__).parent / "embedded"
 Made = TypeVar("Made")
 
@@ -140,8 +141,15 @@ class ScanRun:
             class_names=[f"cluster {number}" for number in range(head.clusters)],
             device="cpu",
         )
-        # A run's pictures are seen whole: their shorter side is the working size.
-        return replace(loaded, name=f"{self.name} {head.name}", fmt=self.format)
+        fine = [
+            each.name for each in loaded.layers().values() if each.group == "stage" and min(each.shape[1:]) >= FINEST
+        ]
+        return replace(
+            loaded,
+            name=f"{self.name} {head.name}",
+            fmt=self.format,  # a run's pictures are seen whole: their shorter side is the working size
+            default_layer=fine[-1] if fine else loaded.default_layer,
+        )
 
     def features(self, split: str) -> np.ndarray:
         """Features of the pretext task, in which neighbours were looked for: float32 (N, D), each of length 1."""
