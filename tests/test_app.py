@@ -567,3 +567,27 @@ def test_network_on_disk_is_opened_at_once(monkeypatch):
     monkeypatch.delenv("XAI_MODEL")
     monkeypatch.setattr(Preset, "on_disk", property(lambda self: "resnet34" in self.url))
     assert caching.start_model() == ("resnet34", "IMAGENET1K_V1")
+
+
+def _part_that_is_gone() -> None:
+    """A page with a button whose callback asks for a fragment that was never made, and one that was."""
+    import streamlit as st
+
+    from xai.ui.state import rerun_parts
+
+    @st.fragment(key="here")
+    def here() -> None:
+        st.session_state["runs"] = st.session_state.get("runs", 0) + 1
+
+    here()
+    st.button("gone", on_click=rerun_parts, args=("gone",))
+    st.button("known", on_click=rerun_parts, args=("here",))
+    st.session_state["whole"] = st.session_state.get("whole", 0) + 1
+
+
+def test_a_move_for_a_part_that_is_gone_is_no_error():
+    app = AppTest.from_function(_part_that_is_gone, default_timeout=30).run()
+    app.button[0].click().run()
+    assert not app.exception and app.session_state["whole"] == 2
+    app.button[1].click().run()
+    assert not app.exception and (app.session_state["whole"], app.session_state["runs"]) == (2, 3)

@@ -5,6 +5,7 @@ from textwrap import shorten
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from xai.errors import UserError
 
@@ -59,6 +60,14 @@ def rerun_if_respelled() -> None:
     """Start again when the address was put into the widgets' own words: they read it only at the start of a run."""
     if st.session_state.pop(_RESPELLED, False):
         st.rerun()
+
+
+def rerun_parts(*keys: str) -> None:
+    """Run only the fragments with these keys again; nothing where they are gone because another page has begun."""
+    try:
+        st.rerun(keys)
+    except StreamlitAPIException:  # a move that was on its way while the page changed
+        return
 
 
 def notice(sentence: str) -> None:

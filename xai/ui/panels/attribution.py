@@ -63,7 +63,7 @@ def _hear() -> None:
 def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
     if move.shown and not move.leaving:
-        st.rerun(HEARD)
+        state.rerun_parts(HEARD)
 
 
 def _dials(asked: Asked) -> list[Dial]:

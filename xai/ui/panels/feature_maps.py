@@ -12,7 +12,7 @@ from xai import ImageTrace
 from xai.compute.activations import RANKINGS
 from xai.figures import style
 from xai.inspection import FeatureMaps, feature_maps
-from xai.ui import caching, downloads, pickers, sliders
+from xai.ui import caching, downloads, pickers, sliders, state
 from xai.ui.components import Move, Moving, Sprite, Values, channels, scrubber
 from xai.ui.panels.feature_details import CHOICES, show_details
 from xai.ui.pictures import level_colours, pack_channels, working_jpeg
@@ -130,7 +130,7 @@ def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
     st.session_state["channel"] = move.index
     if not move.leaving:
-        st.rerun(DETAILS if move.shown else (LAYER, DETAILS))
+        state.rerun_parts(*((DETAILS,) if move.shown else (LAYER, DETAILS)))
 
 
 def _current_channel(maps: FeatureMaps) -> int:
