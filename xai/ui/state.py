@@ -10,6 +10,7 @@ from streamlit.errors import StreamlitAPIException
 from xai.errors import UserError
 
 KNOWN_PAGES = "_pages"  # page names to the pages of the frame; absent where a page runs alone
+SHOWN_PAGE = "_page"  # the page of the frame that ran last
 NOTICES = "_notices"
 _ADOPTED = "_adopted"
 _RESPELLED = "_respelled"
@@ -63,11 +64,15 @@ def rerun_if_respelled() -> None:
 
 
 def rerun_parts(*keys: str) -> None:
-    """Run only the fragments with these keys again; nothing where they are gone because another page has begun."""
+    """Run only the fragments with these keys again; where they are gone, another page has begun, and that one goes on.
+
+    A move that was on its way while the page changed names the page that it left, and would bring it back.
+    """
     try:
         st.rerun(keys)
-    except StreamlitAPIException:  # a move that was on its way while the page changed
-        return
+    except StreamlitAPIException:
+        if (shown := st.session_state.get(SHOWN_PAGE)) is not None:
+            st.switch_page(shown)
 
 
 def notice(sentence: str) -> None:
