@@ -6,6 +6,7 @@ import streamlit as st
 from PIL import Image, ImageDraw
 
 from xai.resources import project_file
+from xai.ui.components.dials import current_page
 from xai.ui.state import KNOWN_PAGES, SHOWN_PAGE
 
 PAGES = (
@@ -44,7 +45,7 @@ def main() -> None:
     }
     st.session_state[KNOWN_PAGES] = pages
     page = st.navigation(list(pages.values()))
-    st.session_state[SHOWN_PAGE] = page
+    st.session_state[SHOWN_PAGE] = page, current_page()
     st.title(page.title)
     page.run()
 

@@ -8,9 +8,10 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from xai.errors import UserError
+from xai.ui.components.dials import current_page
 
 KNOWN_PAGES = "_pages"  # page names to the pages of the frame; absent where a page runs alone
-SHOWN_PAGE = "_page"  # the page of the frame that ran last
+SHOWN_PAGE = "_page"  # the page of the frame that ran last, and its hash
 NOTICES = "_notices"
 _ADOPTED = "_adopted"
 _RESPELLED = "_respelled"
@@ -64,15 +65,18 @@ def rerun_if_respelled() -> None:
 
 
 def rerun_parts(*keys: str) -> None:
-    """Run only the fragments with these keys again; where they are gone, another page has begun, and that one goes on.
+    """Run only the fragments with these keys again; where another page has begun since, that one goes on.
 
     A move that was on its way while the page changed names the page that it left, and would bring it back.
     """
+    page, about = st.session_state.get(SHOWN_PAGE, (None, current_page()))
+    if about != current_page():
+        st.switch_page(page)
     try:
         st.rerun(keys)
-    except StreamlitAPIException:
-        if (shown := st.session_state.get(SHOWN_PAGE)) is not None:
-            st.switch_page(shown)
+    except StreamlitAPIException:  # the fragments are gone already
+        if page is not None:
+            st.switch_page(page)
 
 
 def notice(sentence: str) -> None:
