@@ -7,8 +7,8 @@ from typing import TypedDict
 
 import numpy as np
 
-from xai.figures import cluster_charts
 from xai.report.keeping import keep_figure
+from xai.report.lessons.scan_clusters import compare_with_labels
 from xai.report.results import Result
 from xai.scan.explain.survey import Survey, find_terms
 from xai.scan.run import open_run
@@ -45,9 +45,7 @@ def draw(survey: Survey) -> Result:
     spec = survey.run.model(survey.head).spec(METHOD, params={"run": SHIPPED, "head": survey.head.name})
     found = survey.measure(HELD_OUT)
     assert found.counts is not None and found.agreement is not None  # glyphs have labels
-    figure = cluster_charts.confusion_chart(
-        found.counts, found.class_names, title=f"Held-out pictures: {survey.level} by cluster of {survey.head.name}"
-    )
+    figure = compare_with_labels(survey).figure
     rows = (
         f"{name} {int(column.max())} of {int(column.sum())} in cluster {int(column.argmax())}"
         for name, column in zip(found.class_names, found.counts.T, strict=True)

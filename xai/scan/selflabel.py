@@ -3,7 +3,7 @@
 It departs from the paper where users saw clusters die: the teacher is a running average of weights *and* norms, and may
 average over several views of a picture before it answers (as in MixMatch, Berthelot et al. 2019); what a picture must
 be sure of rises from a quantile of its own cluster to the final threshold, so that no cluster is left without a say;
-and the result of an epoch replaces what was there only if nothing that can be seen without labels got worse.
+and the result of an epoch replaces what was there only if the gate lets it pass (`usage.passes`).
 """
 
 from __future__ import annotations
