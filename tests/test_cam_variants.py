@@ -371,6 +371,32 @@ def test_eigen_cam_of_a_known_pattern_and_blind_to_the_class():
     assert torch.allclose(cells_of(eigen_cam, trace, [1], "conv"), (-5 * pattern[None]).clamp_min(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("method", [grad_cam_plus_plus, x_grad_cam, layer_cam])
+def test_maps_over_turned_copies_turn_with_the_picture(method):
+    """And are the mean of the maps of copies that are turned here, one by one."""
+    classifier, picture = classifier_of(seeded(ResidualNet)), random_pixels(1, 16).numpy()
+    copies = [(quarters, mirrored) for quarters in range(4) for mirrored in (False, True)]
+
+    def turn(picture, quarters, mirrored):
+        rows = np.rot90(picture, quarters, (-2, -1))
+        return np.ascontiguousarray(rows[..., ::-1] if mirrored else rows)
+
+    def turn_back(picture, quarters, mirrored):
+        return np.rot90(picture[..., ::-1] if mirrored else picture, -quarters, (-2, -1))
+
+    def explain(picture, **options):
+        trace = trace_pixels(classifier, torch.from_numpy(picture), ["stage1"])
+        return method(trace, [1, 3], layer="stage1", **options).maps.numpy()
+
+    found = explain(picture, turned=True)
+    single = [turn_back(explain(turn(picture, *each)), *each) for each in copies]
+    close_to = 1e-5 * np.abs(found).max()
+    assert np.abs(found - np.mean(single, 0)).max() <= close_to
+    assert np.abs(found - single[0]).max() > 1000 * close_to
+    for each in copies:
+        assert np.abs(explain(turn(picture, *each), turned=True) - turn(found, *each)).max() <= close_to
+
+
 @pytest.mark.parametrize("method", GRADIENT + SLOW)
 def test_the_class_that_sees_a_corner_lights_it(method):
     class CornerNet(nn.Module):

@@ -16,6 +16,7 @@ from xai.figures.clusters import Picture, cluster_colours, picture_sheet, word_c
 from xai.figures.overlays import overlay, place_map
 from xai.scan.explain.contrast import contrast_model
 from xai.scan.explain.influence import pair_pulls
+from xai.scan.explain.maps import CLUSTER_CAM, contrast_options, map_options
 from xai.scan.explain.members import Members, leads
 from xai.scan.explain.query import Counterfactual, Story
 from xai.scan.explain.survey import TRAIN, Survey, main_heads, measure_flows
@@ -98,30 +99,32 @@ def pairs_row(story: Story, pairs: Sequence[tuple[int, int, float]]) -> Row | No
 
 
 def cluster_maps(
-    run: ScanRun, picture: Any, heads: Sequence[Head], method: str = "grad_cam", layer: str | None = None
+    run: ScanRun, picture: Any, heads: Sequence[Head], method: str = CLUSTER_CAM, layer: str | None = None
 ) -> list[Explanation]:
     """Explain, at each head, the cluster that a picture lies in."""
-    return [explain(run.model(head), picture, method, layer=layer) for head in heads]
+    options = map_options(run, method)
+    return [explain(run.model(head), picture, method, layer=layer, **options) for head in heads]
 
 
 def contrast_map(
     run: ScanRun,
     picture: Any,
     head: Head,
-    method: str = "grad_cam",
+    method: str = CLUSTER_CAM,
     layer: str | None = None,
     *,
     other: int | None = None,
 ) -> Explanation:
     """Explain why a picture lies in its cluster rather than in the runner-up, or in another given one.
 
-    Grad-CAM keeps its negative values here: they speak for the other cluster.
+    Grad-CAM keeps its negative values here: they speak for the other cluster. It stands in for Grad-CAM++, which has
+    none.
     """
     probabilities = run.assign(picture, [head])[head.name]
     first, second = np.argsort(-probabilities, kind="stable")[:2]
     model = contrast_model(run.model(head), int(first), int(second) if other is None else other)
-    signed: dict[str, Any] = {"relu": False} if method in ("grad_cam", "hires_cam") else {}
-    return explain(model, picture, method, target=0, layer=layer, **signed)
+    method, options = contrast_options(method)
+    return explain(model, picture, method, target=0, layer=layer, **options)
 
 
 def draw_map(made: Explanation, side: int = TILE) -> Picture:
@@ -135,7 +138,7 @@ def draw_map(made: Explanation, side: int = TILE) -> Picture:
 
 
 def maps_sheet(
-    survey: Survey, indices: Sequence[int], method: str = "grad_cam", layer: str | None = None, split: str = TRAIN
+    survey: Survey, indices: Sequence[int], method: str = CLUSTER_CAM, layer: str | None = None, split: str = TRAIN
 ) -> Row:
     """Show pictures in rows: each alone, its cluster's map at every head, and its cluster rather than the runner-up."""
     run, heads, pictures = survey.run, main_heads(survey.run), survey.run.pictures(split)
@@ -171,10 +174,11 @@ def cloud_on_map(survey: Survey, cluster: int, *, size: tuple[int, int] = (420, 
     if not words or not found.size:
         return None
     picture = survey.run.pictures(TRAIN)[int(found.prototypes[0])]
-    made = explain(survey.run.model(survey.head), picture, "grad_cam", target=cluster)
+    options = map_options(survey.run, CLUSTER_CAM)
+    made = explain(survey.run.model(survey.head), picture, CLUSTER_CAM, target=cluster, **options)
     pairs = [(word.term, word.weight) for word in words]
     drawn = word_cloud(pairs, size=size, picture=made.image.pixels, strength=made.map[0])
-    alt = f"Words of cluster {cluster} inside its Grad-CAM region: {', '.join(word for word, _ in pairs[:8])}."
+    alt = f"Words of cluster {cluster} inside its Grad-CAM++ region: {', '.join(word for word, _ in pairs[:8])}."
     return Row(
         drawn, alt, "Larger words set the cluster apart more; they lie where its map is at least a fifth of its peak."
     )

@@ -145,7 +145,7 @@ def query(
     ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="Of the maps; see `xai methods`.")
-    ] = "grad_cam",
+    ] = "grad_cam_plus_plus",
     cam: Annotated[bool, typer.Option("--cam/--no-cam", help="Which places speak for the cluster.")] = True,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Words that set the cluster apart.")] = True,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="The pictures of the neighbours.")] = True,
@@ -246,6 +246,7 @@ def _draw(
 
     import xai
     from xai.io.files import save_png
+    from xai.scan.explain.maps import map_options
 
     files, stem = {}, Path(image.name).stem
     if plots:
@@ -256,7 +257,8 @@ def _draw(
         files["neighbours"] = str(path)
     for each in answer.heads if cam else ():
         path = folder / f"{stem}_{each.head.name}_{method}.png"
-        xai.explain(run.model(each.head), image, method, target=each.cluster).save(path)
+        options = map_options(run, method)
+        xai.explain(run.model(each.head), image, method, target=each.cluster, **options).save(path)
         files[each.head.name] = str(path)
     return files
 

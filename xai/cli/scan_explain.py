@@ -25,7 +25,7 @@ def explain(
     ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="Of the maps; see `xai methods`.")
-    ] = "grad_cam",
+    ] = "grad_cam_plus_plus",
     layout: Annotated[str, typer.Option("--layout", metavar="pca|t-sne", help="Of the plane.")] = "pca",
     tags: Annotated[
         str | None, typer.Option("--tags", metavar="FILE.csv", help="Words of the pictures: file, tags.")

@@ -9,11 +9,19 @@ from torch import Tensor
 
 from xai.compute.attribution import Attribution, Progress
 from xai.compute.cam import cells_to_attribution, principal_component, weighted_sum
-from xai.compute.trace import Trace
+from xai.compute.trace import Trace, trace_pixels
+
+TURNS = [(quarters, mirrored) for quarters in range(4) for mirrored in (False, True)][1:]  # all but as it is
 
 
 def grad_cam_plus_plus(
-    trace: Trace, targets: Sequence[int], *, layer: str, on_progress: Progress | None = None, relu: bool = True
+    trace: Trace,
+    targets: Sequence[int],
+    *,
+    layer: str,
+    on_progress: Progress | None = None,
+    relu: bool = True,
+    turned: bool = False,
 ) -> Attribution:
     """Weight the channels of one layer by their positive gradients, each place counting by its own share alpha.
 
@@ -34,17 +42,25 @@ def grad_cam_plus_plus(
         layer: name of a kept layer with output (N, C, h', w').
         on_progress: called when all is done.
         relu: drop negative values, as the paper does; without activations below 0 there are none.
+        turned: mean of the maps of eight copies, turned by quarters and mirrored, each turned back: for networks that
+            were trained on pictures turned any way, whose maps then turn with the picture exactly.
 
     Returns:
         Maps float32 (K, h, w) at the size of the working pixels, raw, bilinear from the cells in the details.
 
     Source: Chattopadhay et al. 2018, arXiv 1710.11063, eq. 19 for alpha.
     """
-    return _from_gradients(trace, targets, layer, _plus_plus, relu, on_progress)
+    return _from_gradients(trace, targets, layer, _plus_plus, on_progress, relu, turned)
 
 
 def x_grad_cam(
-    trace: Trace, targets: Sequence[int], *, layer: str, on_progress: Progress | None = None, relu: bool = True
+    trace: Trace,
+    targets: Sequence[int],
+    *,
+    layer: str,
+    on_progress: Progress | None = None,
+    relu: bool = True,
+    turned: bool = False,
 ) -> Attribution:
     """Weight the channels of one layer by their gradient, averaged in proportion to the activation at each place.
 
@@ -57,11 +73,17 @@ def x_grad_cam(
 
     Source: Fu et al. 2020, arXiv 2008.02312; `relu` as in the authors' code.
     """
-    return _from_gradients(trace, targets, layer, _x_grad, relu, on_progress)
+    return _from_gradients(trace, targets, layer, _x_grad, on_progress, relu, turned)
 
 
 def layer_cam(
-    trace: Trace, targets: Sequence[int], *, layer: str, on_progress: Progress | None = None, relu: bool = True
+    trace: Trace,
+    targets: Sequence[int],
+    *,
+    layer: str,
+    on_progress: Progress | None = None,
+    relu: bool = True,
+    turned: bool = False,
 ) -> Attribution:
     """Multiply each activation of one layer by its own gradient where that is positive, and sum over channels.
 
@@ -73,7 +95,7 @@ def layer_cam(
 
     Source: Jiang et al. 2021, IEEE Transactions on Image Processing 30, doi 10.1109/TIP.2021.3089943.
     """
-    return _from_gradients(trace, targets, layer, _layer, relu, on_progress)
+    return _from_gradients(trace, targets, layer, _layer, on_progress, relu, turned)
 
 
 def eigen_cam(
@@ -99,11 +121,39 @@ Combine = Callable[[Tensor, Tensor], Tensor]  # gradient (k, C, h', w'), activat
 
 
 def _from_gradients(
-    trace: Trace, targets: Sequence[int], layer: str, combine: Combine, relu: bool, on_progress: Progress | None
+    trace: Trace,
+    targets: Sequence[int],
+    layer: str,
+    combine: Combine,
+    on_progress: Progress | None,
+    relu: bool,
+    turned: bool,
 ) -> Attribution:
-    activation = trace.activation(layer)  # (1 or N, C, h', w')
-    cells = torch.cat([combine(gradient, activation) for gradient in trace.gradient_chunks(layer, targets)])
-    return _finish(trace, cells, relu, on_progress)
+    def cells_of(trace: Trace) -> Tensor:
+        activation = trace.activation(layer)  # (1 or N, C, h', w')
+        cells = torch.cat([combine(gradient, activation) for gradient in trace.gradient_chunks(layer, targets)])
+        return cells.relu() if relu else cells
+
+    total = cells_of(trace)
+    if turned:
+        for done, (quarters, mirrored) in enumerate(TURNS, start=1):
+            if on_progress:
+                on_progress(done / (len(TURNS) + 1), None)
+            pixels = turn(trace.pixels.detach(), quarters, mirrored).contiguous()
+            total = total + turn_back(cells_of(trace_pixels(trace.classifier, pixels, [layer])), quarters, mirrored)
+        total = total / (len(TURNS) + 1)
+    return _finish(trace, total, False, on_progress)
+
+
+def turn(picture: Tensor, quarters: int, mirrored: bool) -> Tensor:
+    """Turn pictures (..., h, w) to the left by quarters, then mirror them left to right if asked."""
+    turned = torch.rot90(picture, quarters, (-2, -1))
+    return turned.flip(-1) if mirrored else turned
+
+
+def turn_back(turned: Tensor, quarters: int, mirrored: bool) -> Tensor:
+    """Undo `turn`."""
+    return torch.rot90(turned.flip(-1) if mirrored else turned, -quarters, (-2, -1))
 
 
 def _finish(trace: Trace, cells: Tensor, relu: bool, on_progress: Progress | None) -> Attribution:

@@ -26,19 +26,14 @@ class FusedConvolution(nn.Module):
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None) -> None:
         super().__init__()
-        self.weight, self.bias = convolution.weight, convolution.bias
-        self._geometry = (
-            list(convolution.padding),
-            list(convolution.stride),
-            list(convolution.dilation),
-            convolution.groups,
-        )
+        self.weight, self.bias, self.groups = convolution.weight, convolution.bias, convolution.groups
+        self._geometry = [list(each) for each in (convolution.padding, convolution.stride, convolution.dilation)]
         self._activation = ("none", []) if activation is None else _ACTIVATIONS[type(activation)]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C', h', w')."""
         return torch.ops.mkldnn._convolution_pointwise(
-            pixels, self.weight, self.bias, *self._geometry, *self._activation, ""
+            pixels, self.weight, self.bias, *self._geometry, self.groups, *self._activation, ""
         )
 
 

@@ -29,6 +29,7 @@ _CATEGORIES = categories(
 )
 
 _RELU = (Param("relu", True, "drop negative values"),)
+_TURNED = (*_RELU, Param("turned", False, "mean over turned and mirrored copies (8 passes)"))
 
 ENTRIES = (
     Method(
@@ -74,7 +75,7 @@ ENTRIES = (
         paper="Chattopadhay et al. 2018, arXiv 1710.11063",
         limits="Only evidence for the class counts, and where a layer has negative values single places can take over.",
         hohman=_CATEGORIES,
-        params=_RELU,
+        params=_TURNED,
     ),
     Method(
         key="x_grad_cam",
@@ -90,7 +91,7 @@ ENTRIES = (
         limits="Its values add up to the score only where biases behind the layer play no part, and a channel whose "
         "activations almost cancel weighs too much.",
         hohman=_CATEGORIES,
-        params=_RELU,
+        params=_TURNED,
     ),
     Method(
         key="layer_cam",
@@ -105,7 +106,7 @@ ENTRIES = (
         paper="Jiang et al. 2021, IEEE TIP 30, doi 10.1109/TIP.2021.3089943",
         limits="Negative gradients are dropped place by place, so what speaks against the class never shows.",
         hohman=_CATEGORIES,
-        params=_RELU,
+        params=_TURNED,
     ),
     Method(
         key="eigen_cam",

@@ -18,6 +18,7 @@ from xai.figures import cluster_charts, cluster_flows
 from xai.figures.clusters import Picture, word_bars
 from xai.figures.sheets import encode_jpeg
 from xai.report.page import STYLE
+from xai.scan.explain.maps import CLUSTER_CAM
 from xai.scan.explain.maps2d import lay_out
 from xai.scan.explain.query import find_counterfactual, tell
 from xai.scan.explain.replay import replay
@@ -48,7 +49,7 @@ class Wanted:
     """
 
     clusters: tuple[int, ...] = ()
-    method: str = "grad_cam"
+    method: str = CLUSTER_CAM
     layout: str = "pca"
     visualise: bool = True
     pointing: int = 200
@@ -136,7 +137,7 @@ def _pointing(survey: Survey, wanted: Wanted) -> Iterable[str]:
     if not wanted.pointing:
         return
     rows = []
-    for method in dict.fromkeys((wanted.method, "grad_cam", "random")):
+    for method in dict.fromkeys((wanted.method, CLUSTER_CAM, "random")):
         found = point_at_objects(survey.run, survey.head, method, count=wanted.pointing)
         if found is None:
             return

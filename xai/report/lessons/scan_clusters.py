@@ -93,7 +93,7 @@ def show_maps(survey: Survey, cluster: int, count: int = 3) -> Finding:
     """Show where each head looks in the most typical pictures, and what speaks against the runner-up."""
     chosen = survey.members(cluster, count).prototypes.tolist()
     row = views.maps_sheet(survey, chosen)
-    return Finding(sheet_figure(row.picture, row.alt, title="Grad-CAM of the cluster, head by head"), row.sentence)
+    return Finding(sheet_figure(row.picture, row.alt, title="Grad-CAM++ of the cluster, head by head"), row.sentence)
 
 
 def measure_pointing(survey: Survey, methods: Sequence[str], count: int) -> pd.DataFrame:

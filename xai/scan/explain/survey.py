@@ -15,6 +15,7 @@ from xai.errors import UserError
 from xai.explanation import explain_batch
 from xai.scan.evaluation import Evaluation, Neighbours, evaluate
 from xai.scan.explain.levels import Flow, measure_flow
+from xai.scan.explain.maps import CLUSTER_CAM, map_options
 from xai.scan.explain.members import Members, rank_members
 from xai.scan.explain.pointing import Pointing, measure_pointing
 from xai.scan.explain.stability import Stability, measure_stability
@@ -23,7 +24,6 @@ from xai.scan.words import Terms, Word, clip_terms, count_terms, match_tags, nam
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from xai.model import Model
     from xai.scan.run import Head, ScanRun
 
 SPACE = "features in which neighbours were looked for, cosine distance"
@@ -72,23 +72,25 @@ def find_clip_terms(
         run: whose pictures.
         names: the terms.
         weights, model: of CLIP, see `words.clip_terms`.
-        region_of: a head: CLIP sees each picture dimmed where Grad-CAM of its cluster is weak, so that the words are
+        region_of: a head: CLIP sees each picture dimmed where the map of its cluster is weak, so that the words are
             about what made the cluster.
         on_progress: called with the fraction done.
     """
     pictures = run.pictures(TRAIN)
     shown = [pictures[place] for place in range(len(pictures))]
-    maps = None if region_of is None else _maps(run.model(region_of), shown, "grad_cam", None, 0)
+    maps = None if region_of is None else _maps(run, region_of, shown, CLUSTER_CAM, None, 0)
     return clip_terms(shown, names, weights=weights, model=model, maps=maps, on_progress=on_progress)
 
 
 def _maps(
-    model: Model, pictures: Sequence[NDArray[np.uint8]], method: str, layer: str | None, seed: int
+    run: ScanRun, head: Head, pictures: Sequence[NDArray[np.uint8]], method: str, layer: str | None, seed: int
 ) -> list[NDArray[np.float32]]:
     """Map the cluster that each picture lies in, in batches: float32 (h, w) each."""
     found: list[NDArray[np.float32]] = []
+    options = map_options(run, method)
     for first in range(0, len(pictures), BATCH):
-        made = explain_batch(model, pictures[first : first + BATCH], method, layer=layer, seed=seed)
+        batch = pictures[first : first + BATCH]
+        made = explain_batch(run.model(head), batch, method, layer=layer, seed=seed, **options)
         found += [each.map[0] for each in made]
     return found
 
@@ -205,7 +207,7 @@ def measure_flows(run: ScanRun, heads: Sequence[Head] | None = None) -> Mapping[
 def point_at_objects(
     run: ScanRun,
     head: Head,
-    method: str = "grad_cam",
+    method: str = CLUSTER_CAM,
     *,
     count: int = 200,
     layer: str | None = None,
@@ -227,5 +229,5 @@ def point_at_objects(
     masks = [pictures.masks(place) for place in places]
     if not places or any(mask is None for mask in masks):
         return None
-    maps = _maps(run.model(head), [pictures[place] for place in places], method, layer, seed)
+    maps = _maps(run, head, [pictures[place] for place in places], method, layer, seed)
     return measure_pointing(np.stack(maps), np.stack([mask for mask in masks if mask is not None]))

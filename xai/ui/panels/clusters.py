@@ -12,6 +12,7 @@ from xai.figures import cluster_charts, cluster_flows, style
 from xai.figures.clusters import picture_sheet, word_bars
 from xai.figures.sheets import encode_jpeg, encode_png
 from xai.registry import METHODS, find_method
+from xai.scan.explain.maps import CLUSTER_CAM
 from xai.scan.explain.maps2d import LAYOUTS, Layout, lay_out
 from xai.scan.explain.replay import replay
 from xai.scan.explain.survey import SPACE, TRAIN, Survey, main_heads, measure_flows
@@ -85,7 +86,7 @@ def _maps(survey: Survey, cluster: int) -> None:
     live = [key for key, each in METHODS.items() if each.speed == "live" and each.supports(model) is None]
     state.adopt("map_method", lambda text: find_method(text).key, views.explain_label)
     state.rerun_if_respelled()
-    state.keep_valid("map_method", live, "grad_cam")
+    state.keep_valid("map_method", live, CLUSTER_CAM)
     layers = list(model.layers())
     state.keep_valid("map_layer", layers, model.default_layer)
     with st.container(horizontal=True):

@@ -111,7 +111,7 @@ def _maps(story: Story, head: Head) -> views.Row:
     captions.append(f"{head.name}: {pair.target_names[0].replace('cluster ', '').replace(' rather than ', ', not ')}")
     sheet = picture_sheet(tiles, captions, columns=2, tile=150)
     said = "Each map is on its own scale. In the last, red speaks for the cluster and blue for the runner-up."
-    return views.Row(sheet, f"Grad-CAM maps: {'; '.join(captions)}.", said)
+    return views.Row(sheet, f"Maps of Grad-CAM++, the last of Grad-CAM: {'; '.join(captions)}.", said)
 
 
 def _words(story: Story, head: Head) -> None:
