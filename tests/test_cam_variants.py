@@ -607,8 +607,7 @@ def test_the_network_stays_as_it_is_after_it_raised_in_the_middle(method):
     before = state_of(classifier)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(cam_scores, "_rows", lambda row, limit: 1)
-        own = scoring._Twins(0, classifier, classifier)
-        patch.setattr(scoring, "_twins_of", lambda *_: own)  # the twin has no hooks to fail
+        patch.setattr(scoring, "quick_twin", lambda classifier, pixels: classifier)  # the twin has no hooks to fail
         method(trace, [1], layer="stage1")
     assert state_of(classifier) == before
     handle.remove()

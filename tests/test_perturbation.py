@@ -329,4 +329,4 @@ def test_pictures_are_scored_in_small_batches(trace, monkeypatch):
     monkeypatch.setattr(MaskedPicture, "answers", lambda self, keep: seen.append(len(keep)) or answers(self, keep))
     for method, options in OPTIONS.items():
         method(trace, [1], **options)
-    assert max(seen) == 8 and sum(seen) == 1 + ceil(14 / 3) ** 2 + 1 + 6 + 40 + 40
+    assert max(seen) == 16 and sum(seen) == 1 + ceil(14 / 3) ** 2 + 1 + 6 + 40 + 40

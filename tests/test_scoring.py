@@ -16,7 +16,6 @@ from networks import (
 )
 from torch import nn
 
-from xai.compute.fused import FusedConvolution, fuse_activations
 from xai.compute.scoring import quick_scores, quick_twin
 from xai.compute.trace import score_pixels
 
@@ -72,34 +71,6 @@ def test_new_weights_make_a_new_twin():
         classifier.network.stem[0].weight.mul_(2)
     assert not torch.allclose(quick_scores(classifier, pixels), before)
     assert close(quick_scores(classifier, pixels), score_pixels(classifier, pixels), 1e-5)
-
-
-def test_scores_alone_are_taken_with_activations_inside_convolutions():
-    class Mixed(nn.Module):
-        """Every kind of convolution: fused with each activation, read twice, called twice, padded in other ways."""
-
-        def __init__(self):
-            super().__init__()
-            self.first, self.clamp = nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU6(inplace=True)
-            self.depthwise, self.silu = nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8), nn.SiLU(inplace=True)
-            self.shared, self.hard = nn.Conv2d(8, 8, 1, bias=False), nn.Hardswish()
-            self.same, self.round = nn.Conv2d(8, 8, 3, padding="same"), nn.Conv2d(8, 8, 3, 1, 1, padding_mode="reflect")
-            self.twice, self.relu, self.last = nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 1)
-
-        def forward(self, x):
-            x = self.silu(self.depthwise(self.clamp(4 * self.first(x))))
-            x = self.hard(self.same(self.shared(self.relu(self.shared(x)))))
-            x = self.twice(self.relu(self.round(x)))
-            return self.last(self.relu(x) - x).mean((2, 3))
-
-    classifier, pixels = classifier_of(seeded(Mixed)), random_pixels(3)
-    assert close(quick_scores(classifier, pixels), score_pixels(classifier, pixels), 1e-5)
-    network = fuse_activations(quick_twin(classifier, pixels).network)
-    fused = {name for name, module in network.named_modules() if isinstance(module, FusedConvolution)}
-    assert fused == {"first", "depthwise", "twice", "last"}
-    left = {node.target for node in network.graph.nodes if node.op == "call_module"} - fused
-    assert not {"clamp", "silu"} & left and {"shared", "same", "round", "hard"} <= left
-    assert close(network((pixels - classifier.mean) / classifier.std), score_pixels(classifier, pixels), 1e-5)
 
 
 def test_a_network_that_cannot_be_read_scores_itself():

@@ -1,52 +1,31 @@
-"""The classifier once more for scores alone: batch norms and activations merged into convolutions, nothing hooked."""
+"""The classifier once more for scores alone: batch norms merged into convolutions, nothing hooked."""
 
 from __future__ import annotations
 
 import copy
 import operator
 import threading
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 
-from xai.compute.fused import can_fuse, fuse_activations
 from xai.compute.prepare import read_graph, scores_differ
 from xai.compute.propagation import merge_norm
 from xai.compute.trace import Classifier
 
 _WRITABLE = (nn.Conv2d, nn.BatchNorm2d)  # what they produce is memory of their own
 
-
-@dataclass(frozen=True)
-class _Twins:
-    """What stands in for one classifier as long as nobody writes into its weights; itself where nothing else can.
-
-    Attributes:
-        version: tells whether somebody did.
-        twin: has gradients.
-        scorer: has none.
-    """
-
-    version: int
-    twin: Classifier
-    scorer: Classifier
-
-
-_known: WeakKeyDictionary[Classifier, _Twins] = WeakKeyDictionary()
+_twins: WeakKeyDictionary[Classifier, tuple[int, Classifier | None]] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
 def quick_scores(classifier: Classifier, pixels: Tensor) -> Tensor:
-    """Return the scores of `score_pixels`, up to rounding, in less time: (N, 3, h, w) in [0, 1] -> (N, K).
-
-    On a processor convolutions apply the activation that follows them; up to eight pictures at once take least time.
-    """
+    """Return the scores of `score_pixels`, up to rounding, in less time: (N, 3, h, w) in [0, 1] -> (N, K)."""
     pixels = pixels.to(classifier.mean.device)
-    scorer = _twins_of(classifier, pixels).scorer
+    twin = quick_twin(classifier, pixels)
     with torch.inference_mode():
-        return scorer(pixels)
+        return twin(pixels)
 
 
 def quick_twin(classifier: Classifier, pixels: Tensor) -> Classifier:
@@ -60,25 +39,16 @@ def quick_twin(classifier: Classifier, pixels: Tensor) -> Classifier:
         classifier: maps pixels to scores.
         pixels: float32 (N, 3, h, w) in [0, 1]; with the first of them the scores of both are compared, once.
     """
-    return _twins_of(classifier, pixels).twin
-
-
-def _twins_of(classifier: Classifier, pixels: Tensor) -> _Twins:
     version = sum(each._version for each in (*classifier.parameters(), *classifier.buffers()))
     with _lock:
-        known = _known.get(classifier)
-        if known is None or known.version != version:
+        known, twin = _twins.get(classifier, (-1, None))
+        if known != version:
             with torch.inference_mode(False), torch.no_grad():
-                twin = _checked(_make_twin(classifier), classifier, pixels)
-                fits = twin is not classifier and can_fuse(pixels)
-                scorer = _checked(_with_network(twin, fuse_activations(twin.network)), twin, pixels) if fits else twin
-            _known[classifier] = known = _Twins(version, twin, scorer)
-        return known
-
-
-def _checked(twin: Classifier | None, classifier: Classifier, pixels: Tensor) -> Classifier:
-    """Return the twin, or the classifier itself if the twin gives other scores."""
-    return classifier if twin is None or scores_differ(classifier, twin, pixels[:1]) is not None else twin
+                twin = _make_twin(classifier)
+            if twin is not None and scores_differ(classifier, twin, pixels[:1]) is not None:
+                twin = None
+            _twins[classifier] = version, twin
+        return twin or classifier
 
 
 def _make_twin(classifier: Classifier) -> Classifier | None:
@@ -91,10 +61,6 @@ def _make_twin(classifier: Classifier) -> Classifier | None:
     _write_in_place(network)
     network.graph.lint()
     network.recompile()
-    return _with_network(classifier, network)
-
-
-def _with_network(classifier: Classifier, network: nn.Module) -> Classifier:
     twin = copy.copy(classifier)
     twin._modules = {"network": network.eval()}
     return twin

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from xai.compute.fused import FusedConvolution
 from xai.explanation import explain
 from xai.metrics.agreement import rank_correlation
 from xai.model import Model
@@ -66,9 +65,7 @@ def count_runs() -> Iterator[list[int]]:
     first: list[torch.Size] = []  # shape of the kernels of that convolution: copies of a network have it too
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if not isinstance(module, (nn.Conv2d, FusedConvolution)):
-            return
-        if module.groups == 1 and module.weight.shape[1] in (1, 3):
+        if isinstance(module, nn.Conv2d) and module.in_channels in (1, 3) and module.groups == 1:
             if not first:
                 first.append(module.weight.shape)
             if module.weight.shape == first[0]:
