@@ -62,15 +62,13 @@ class Setting:
         """What the network is given, a leaf that gradients can be asked of."""
         return normalised(self.model, self.pixels).requires_grad_()
 
-    @cached_property
-    def segments(self) -> Tensor:
-        """Superpixels (h, w)."""
+    def cut(self) -> Tensor:
+        """Cut the picture into superpixels (h, w); not kept, for ours does so in each call, too."""
         return segment(self.pixels[0], Segmenter())
 
-    @cached_property
-    def fill(self) -> Tensor:
-        """What hides superpixels (1, 3, h, w)."""
-        return make_fill(self.pixels[0], "mean", segments=self.segments)[None]
+    def fill(self, segments: Tensor) -> Tensor:
+        """Return what hides superpixels (1, 3, h, w)."""
+        return make_fill(self.pixels[0], "mean", segments=segments)[None]
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """Return the probabilities (n, K) of pixels (n, 3, h, w) as somebody without this project would."""
@@ -156,6 +154,21 @@ def _captum_hiding(name: str, **options: Callable[[Setting], Any]) -> Peer:
     return call
 
 
+def _captum_superpixels(name: str, **options: Callable[[Setting], Any]) -> Peer:
+    """Ask a captum method that hides superpixels; it cuts the picture up first, as ours does."""
+
+    def call(here: Setting) -> object:
+        segments = here.cut()
+        return _captum_hiding(
+            name,
+            baselines=lambda here: here.fill(segments),
+            feature_mask=lambda _here: segments[None, None],
+            **options,
+        )(here)
+
+    return call
+
+
 def _lime(here: Setting) -> object:
     from lime.lime_image import LimeImageExplainer
 
@@ -165,7 +178,7 @@ def _lime(here: Setting) -> object:
         labels=(TARGET,),
         top_labels=None,
         num_samples=here.masks,
-        segmentation_fn=lambda _image: np.asarray(here.segments),
+        segmentation_fn=lambda _image: np.asarray(here.cut()),
     )
 
 
@@ -231,19 +244,6 @@ PEERS: dict[str, dict[str, Peer]] = {
         )
     },
     "lime": {"lime": _lime},
-    "kernel_shap": {
-        "captum KernelShap": _captum_hiding(
-            "KernelShap",
-            baselines=lambda here: here.fill,
-            feature_mask=lambda here: here.segments[None, None],
-            n_samples=lambda here: here.masks,
-        )
-    },
-    "feature_ablation": {
-        "captum FeatureAblation": _captum_hiding(
-            "FeatureAblation",
-            baselines=lambda here: here.fill,
-            feature_mask=lambda here: here.segments[None, None],
-        )
-    },
+    "kernel_shap": {"captum KernelShap": _captum_superpixels("KernelShap", n_samples=lambda here: here.masks)},
+    "feature_ablation": {"captum FeatureAblation": _captum_superpixels("FeatureAblation")},
 }

@@ -557,8 +557,8 @@ def test_the_size_of_a_pass_does_not_matter(method, rows, monkeypatch):
 
 
 def test_a_pass_is_bounded_in_bytes():
-    assert cam_scores._rows(torch.zeros(1, 3, 224, 224), cam_scores.PICTURE_BYTES) == 1
-    assert cam_scores._rows(torch.zeros(1, 3, 64, 64), cam_scores.PICTURE_BYTES) == 21
+    assert cam_scores._rows(torch.zeros(1, 3, 224, 224), cam_scores.PICTURE_BYTES) == 8
+    assert cam_scores._rows(torch.zeros(1, 3, 64, 64), cam_scores.PICTURE_BYTES) == 106
     assert cam_scores._rows(torch.zeros(1, 2048, 7, 7), cam_scores.OUTPUT_BYTES) == 20
     assert cam_scores._rows(torch.zeros(1, 3, 64, 64, device="meta"), 2**20) == 32 * 2**20 // (3 * 64 * 64 * 4)
 
