@@ -14,7 +14,7 @@ from xai.compute.replace import Replay
 from xai.compute.scoring import quick_scores
 from xai.compute.trace import Trace
 
-PICTURE_BYTES = 5 * 2**20  # masked pictures in one pass, eight of 224 px: on a processor as fast as many, and stopped soon
+PICTURE_BYTES = 5 * 2**20  # masked pictures in one pass, eight of 224 px: as fast as many, and soon stopped
 OUTPUT_BYTES = 2**23  # variants of a layer's output in one pass
 ACCELERATOR = 32  # times as much on other devices
 
