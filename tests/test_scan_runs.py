@@ -438,8 +438,8 @@ def test_query_on_the_command_line(finished: Path, tmp_path: Path, capsys: pytes
     assert [each["picture"] for each in told] == ["cat", "coffee"]
     assert [each["head"] for each in told[0]["clusters"]] == ["k3", "k5-2"] and len(told[0]["neighbours"]) == 3
     assert sorted(path.name for path in (tmp_path / "out").glob("cat*.png")) == [
-        "cat_k3_grad_cam.png",
-        "cat_k5-2_grad_cam.png",
+        "cat_k3_grad_cam_plus_plus.png",
+        "cat_k5-2_grad_cam_plus_plus.png",
         "cat_neighbours.png",
     ]
     assert main([*asked, "--perf"]) == 0
