@@ -48,17 +48,19 @@ def test_maps_of_clusters_follow_the_object_and_differ(run: ScanRun) -> None:
     """Those of Grad-CAM++ over turned copies, which a run that learnt turned pictures has by default."""
     head = run.head("k8")
     assert run.model(head).default_layer == "layer2"  # 8 x 8 maps; those of layer3 are 4 x 4
-    methods = (CLUSTER_CAM, "layer_cam", "random")
-    cam, layer, chance = (point_at_objects(run, head, method, count=200) for method in methods)
-    assert cam is not None and layer is not None and chance is not None and cam.pictures == 200
-    assert cam.hits >= 0.85 and cam.hits >= 3 * cam.area
+    methods = (CLUSTER_CAM, "eigen_cam", "layer_cam", "random")
+    cam, eigen, layer, chance = (point_at_objects(run, head, method, count=200) for method in methods)
+    assert cam is not None and eigen is not None and layer is not None and chance is not None
+    for each in (cam, eigen):
+        assert each.pictures == 200 and each.hits >= 0.85 and each.hits >= 3 * each.area
     assert layer.hits >= 3 * layer.area
     assert abs(chance.hits - chance.area) < 0.1
     picture = run.pictures("validation")[0]
-    options = map_options(run, CLUSTER_CAM)
-    assert options == {"turned": True}
+    assert map_options(run, CLUSTER_CAM) == {"turned": True} and map_options(run, "grad_cam") == {}
     maps = [
-        xai.explain(run.model(each), picture, CLUSTER_CAM, target=[0, 1], **options).map for each in main_heads(run)
+        xai.explain(run.model(each), picture, method, target=[0, 1], **map_options(run, method)).map
+        for method in (CLUSTER_CAM, "grad_cam")
+        for each in main_heads(run)
     ]
     assert all(np.abs(each[0] - each[1]).max() > 1e-3 * np.abs(each).max() for each in maps)  # clusters of a head
     for one, other in itertools.combinations(maps, 2):

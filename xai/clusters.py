@@ -16,7 +16,7 @@ from xai.figures.clusters import Picture, cluster_colours, picture_sheet, word_c
 from xai.figures.overlays import overlay, place_map
 from xai.scan.explain.contrast import contrast_model
 from xai.scan.explain.influence import pair_pulls
-from xai.scan.explain.maps import CLUSTER_CAM, contrast_options, map_options
+from xai.scan.explain.maps import CLUSTER_CAM, contrast_options, map_cluster
 from xai.scan.explain.members import Members, leads
 from xai.scan.explain.query import Counterfactual, Story
 from xai.scan.explain.survey import TRAIN, Survey, main_heads, measure_flows
@@ -102,8 +102,7 @@ def cluster_maps(
     run: ScanRun, picture: Any, heads: Sequence[Head], method: str = CLUSTER_CAM, layer: str | None = None
 ) -> list[Explanation]:
     """Explain, at each head, the cluster that a picture lies in."""
-    options = map_options(run, method)
-    return [explain(run.model(head), picture, method, layer=layer, **options) for head in heads]
+    return [map_cluster(run, head, picture, method, layer=layer) for head in heads]
 
 
 def contrast_map(
@@ -153,7 +152,7 @@ def maps_sheet(
         captions.append(f"{survey.head.name}: {first}, not {second}")
     sheet = picture_sheet(tiles, captions, columns=len(heads) + 2, tile=TILE)
     label = f"{explain_label(method)}: the cluster at heads {', '.join(head.name for head in heads)}"
-    scale = "Each map is on its own scale; in the last column red speaks for the cluster, blue for the runner-up."
+    scale = f"Each map is on its own scale. {contrast_sentence(method)}"
     return Row(sheet, f"{label}, and the cluster rather than the runner-up, for {len(indices)} pictures.", scale)
 
 
@@ -168,14 +167,19 @@ def explain_label(method: str) -> str:
     return find_method(method).label
 
 
+def contrast_sentence(method: str = CLUSTER_CAM) -> str:
+    """Say how to read the map of `contrast_map`, the last of several."""
+    label = explain_label(contrast_options(method)[0])
+    return f"The last is {label} of the difference: red speaks for the cluster, blue for the runner-up."
+
+
 def cloud_on_map(survey: Survey, cluster: int, *, size: tuple[int, int] = (420, 420)) -> Row | None:
     """Write the words of a cluster into the region that speaks for it, on its most typical picture; or None."""
     words, found = survey.words[cluster], survey.members(cluster, 1)
     if not words or not found.size:
         return None
     picture = survey.run.pictures(TRAIN)[int(found.prototypes[0])]
-    options = map_options(survey.run, CLUSTER_CAM)
-    made = explain(survey.run.model(survey.head), picture, CLUSTER_CAM, target=cluster, **options)
+    made = map_cluster(survey.run, survey.head, picture, cluster=cluster)
     pairs = [(word.term, word.weight) for word in words]
     drawn = word_cloud(pairs, size=size, picture=made.image.pixels, strength=made.map[0])
     alt = f"Words of cluster {cluster} inside its Grad-CAM++ region: {', '.join(word for word, _ in pairs[:8])}."

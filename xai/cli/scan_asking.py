@@ -15,6 +15,7 @@ from xai.cli.options import Json, Quiet
 from xai.cli.scan import Run, parse_heads
 from xai.cli.text import print_json, print_table, progress, say
 from xai.errors import UserError
+from xai.scan.explain.maps import CLUSTER_CAM, map_cluster
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,7 +146,7 @@ def query(
     ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="Of the maps; see `xai methods`.")
-    ] = "grad_cam_plus_plus",
+    ] = CLUSTER_CAM,
     cam: Annotated[bool, typer.Option("--cam/--no-cam", help="Which places speak for the cluster.")] = True,
     text: Annotated[bool, typer.Option("--text/--no-text", help="Words that set the cluster apart.")] = True,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="The pictures of the neighbours.")] = True,
@@ -244,9 +245,7 @@ def _draw(
     """Write a map for each head, and the neighbours in a row."""
     import numpy as np
 
-    import xai
     from xai.io.files import save_png
-    from xai.scan.explain.maps import map_options
 
     files, stem = {}, Path(image.name).stem
     if plots:
@@ -257,8 +256,7 @@ def _draw(
         files["neighbours"] = str(path)
     for each in answer.heads if cam else ():
         path = folder / f"{stem}_{each.head.name}_{method}.png"
-        options = map_options(run, method)
-        xai.explain(run.model(each.head), image, method, target=each.cluster, **options).save(path)
+        map_cluster(run, each.head, image, method, cluster=each.cluster).save(path)
         files[each.head.name] = str(path)
     return files
 

@@ -10,6 +10,7 @@ import typer
 from xai.cli.options import Json, Quiet
 from xai.cli.text import print_json, progress
 from xai.errors import UserError
+from xai.scan.explain.maps import CLUSTER_CAM
 
 
 def explain(
@@ -25,7 +26,7 @@ def explain(
     ] = None,
     method: Annotated[
         str, typer.Option("--method", metavar="NAME", help="Of the maps; see `xai methods`.")
-    ] = "grad_cam_plus_plus",
+    ] = CLUSTER_CAM,
     layout: Annotated[str, typer.Option("--layout", metavar="pca|t-sne", help="Of the plane.")] = "pca",
     tags: Annotated[
         str | None, typer.Option("--tags", metavar="FILE.csv", help="Words of the pictures: file, tags.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,16 +97,51 @@ def _explain(
     eigen_smooth: bool,
 ) -> Attribution:
     combine = principal_component if eigen_smooth else weighted_sum
-    passes = _augmented(trace, layer) if augment_smooth else [(trace, False)]
+
+    def from_gradient(gradient: Tensor, activation: Tensor) -> Tensor:
+        return combine(weigh(gradient), activation)
+
+    copies = _brightened(trace, layer) if augment_smooth else [(trace, 0, False)]
     count = 2 * len(SMOOTHING_FACTORS) if augment_smooth else 1
+    cells = average_copies(copies, count, targets, layer, from_gradient, on_progress, relu)
+    return cells_to_attribution(trace, cells)
+
+
+Copy = tuple[Trace, int, bool]
+"""A trace of a changed picture, by how many quarters it was turned, and whether it was mirrored, see `turn`."""
+Combine = Callable[[Tensor, Tensor], Tensor]
+"""From a gradient (k, C, h', w') and an activation (1 or k, C, h', w'), cells (k, h', w')."""
+
+
+def average_copies(
+    copies: Iterable[Copy],
+    count: int,
+    targets: Sequence[int],
+    layer: str,
+    combine: Combine,
+    on_progress: Progress | None,
+    relu: bool,
+) -> Tensor:
+    """Average the cells of `count` copies of a picture, each turned back: (K, h', w')."""
     total = torch.zeros(())
-    for done, (each, mirrored) in enumerate(passes, start=1):
-        cells = torch.cat(list(_cells(each, targets, layer, weigh, combine)))  # (K, h', w')
-        cells = cells.relu() if relu else cells
-        total = total + (cells.flip(-1) if mirrored else cells)
+    for done, (trace, quarters, mirrored) in enumerate(copies, start=1):
+        activation = trace.activation(layer)  # (1 or N, C, h', w')
+        cells = torch.cat([combine(gradient, activation) for gradient in trace.gradient_chunks(layer, targets)])
+        total = total + turn_back(cells.relu() if relu else cells, quarters, mirrored)  # (K, h', w')
         if on_progress:
             on_progress(done / count, None)
-    return cells_to_attribution(trace, total / count)
+    return total / count
+
+
+def turn(picture: Tensor, quarters: int, mirrored: bool) -> Tensor:
+    """Turn pictures (..., h, w) to the left by quarters, then mirror them left to right if asked."""
+    turned = torch.rot90(picture, quarters, (-2, -1))
+    return turned.flip(-1) if mirrored else turned
+
+
+def turn_back(turned: Tensor, quarters: int, mirrored: bool) -> Tensor:
+    """Undo `turn`."""
+    return torch.rot90(turned.flip(-1) if mirrored else turned, -quarters, (-2, -1))
 
 
 def cells_to_attribution(trace: Trace, cells: Tensor) -> Attribution:
@@ -125,18 +160,6 @@ def enlarge(cells: Tensor, size: tuple[int, int]) -> Tensor:
         for old, new in zip(cells.shape[1:], size, strict=True)
     )  # (h', h), (w', w)
     return down.T @ cells.float() @ across
-
-
-def _cells(
-    trace: Trace,
-    targets: Sequence[int],
-    layer: str,
-    weigh: Weighing,
-    combine: Callable[[Tensor, Tensor], Tensor],
-) -> Iterator[Tensor]:
-    activation = trace.activation(layer)  # (1 or N, C, h', w')
-    for gradient in trace.gradient_chunks(layer, targets):  # (k, C, h', w')
-        yield combine(weigh(gradient), activation)
 
 
 def weighted_sum(weights: Tensor, activation: Tensor) -> Tensor:
@@ -158,10 +181,9 @@ def principal_component(weights: Tensor, activation: Tensor) -> Tensor:
     return projected.unflatten(1, weighted.shape[2:])
 
 
-def _augmented(trace: Trace, layer: str) -> Iterator[tuple[Trace, bool]]:
-    """Yield traces of the picture as it is and mirrored, each at three brightnesses, and whether it is mirrored."""
+def _brightened(trace: Trace, layer: str) -> Iterator[Copy]:
+    """Yield the picture as it is and mirrored, each at three brightnesses."""
     for mirrored in (False, True):
         for factor in SMOOTHING_FACTORS:
-            pixels = trace.pixels.detach() * factor
-            pixels = pixels.flip(-1) if mirrored else pixels
-            yield trace_pixels(trace.classifier, pixels, [layer]), mirrored
+            pixels = turn(trace.pixels.detach() * factor, 0, mirrored)
+            yield trace_pixels(trace.classifier, pixels, [layer]), 0, mirrored

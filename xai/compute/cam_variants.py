@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from xai.compute.attribution import Attribution, Progress
-from xai.compute.cam import cells_to_attribution, principal_component, weighted_sum
+from xai.compute.cam import (
+    Combine,
+    Copy,
+    average_copies,
+    cells_to_attribution,
+    principal_component,
+    turn,
+    weighted_sum,
+)
 from xai.compute.trace import Trace, trace_pixels
 
-TURNS = [(quarters, mirrored) for quarters in range(4) for mirrored in (False, True)][1:]  # all but as it is
+TURNS = [(quarters, mirrored) for quarters in range(4) for mirrored in (False, True)]  # as it is first
 
 
 def grad_cam_plus_plus(
@@ -114,10 +122,11 @@ def eigen_cam(
     """
     activation = trace.activation(layer)  # (1 or N, C, h', w')
     cells = principal_component(activation.new_ones(()), activation)  # (1 or N, h', w')
-    return _finish(trace, cells.repeat(len(targets) // len(cells), 1, 1), relu, on_progress)
-
-
-Combine = Callable[[Tensor, Tensor], Tensor]  # gradient (k, C, h', w'), activation (1 or k, C, h', w') -> (k, h', w')
+    cells = cells.repeat(len(targets) // len(cells), 1, 1)
+    attribution = cells_to_attribution(trace, cells.relu() if relu else cells)
+    if on_progress:
+        on_progress(1.0, None)
+    return attribution
 
 
 def _from_gradients(
@@ -129,38 +138,16 @@ def _from_gradients(
     relu: bool,
     turned: bool,
 ) -> Attribution:
-    def cells_of(trace: Trace) -> Tensor:
-        activation = trace.activation(layer)  # (1 or N, C, h', w')
-        cells = torch.cat([combine(gradient, activation) for gradient in trace.gradient_chunks(layer, targets)])
-        return cells.relu() if relu else cells
-
-    total = cells_of(trace)
-    if turned:
-        for done, (quarters, mirrored) in enumerate(TURNS, start=1):
-            if on_progress:
-                on_progress(done / (len(TURNS) + 1), None)
-            pixels = turn(trace.pixels.detach(), quarters, mirrored).contiguous()
-            total = total + turn_back(cells_of(trace_pixels(trace.classifier, pixels, [layer])), quarters, mirrored)
-        total = total / (len(TURNS) + 1)
-    return _finish(trace, total, False, on_progress)
+    copies = _turned(trace, layer) if turned else [(trace, 0, False)]
+    cells = average_copies(copies, len(TURNS) if turned else 1, targets, layer, combine, on_progress, relu)
+    return cells_to_attribution(trace, cells)
 
 
-def turn(picture: Tensor, quarters: int, mirrored: bool) -> Tensor:
-    """Turn pictures (..., h, w) to the left by quarters, then mirror them left to right if asked."""
-    turned = torch.rot90(picture, quarters, (-2, -1))
-    return turned.flip(-1) if mirrored else turned
-
-
-def turn_back(turned: Tensor, quarters: int, mirrored: bool) -> Tensor:
-    """Undo `turn`."""
-    return torch.rot90(turned.flip(-1) if mirrored else turned, -quarters, (-2, -1))
-
-
-def _finish(trace: Trace, cells: Tensor, relu: bool, on_progress: Progress | None) -> Attribution:
-    attribution = cells_to_attribution(trace, cells.relu() if relu else cells)
-    if on_progress:
-        on_progress(1.0, None)
-    return attribution
+def _turned(trace: Trace, layer: str) -> Iterator[Copy]:
+    yield trace, *TURNS[0]
+    for quarters, mirrored in TURNS[1:]:
+        pixels = turn(trace.pixels.detach(), quarters, mirrored).contiguous()
+        yield trace_pixels(trace.classifier, pixels, [layer]), quarters, mirrored
 
 
 def _plus_plus(gradient: Tensor, activation: Tensor) -> Tensor:

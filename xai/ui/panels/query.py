@@ -110,8 +110,8 @@ def _maps(story: Story, head: Head) -> views.Row:
     captions = [f"{each.name}: cluster {one.target[0]}" for each, one in zip(heads, made, strict=True)]
     captions.append(f"{head.name}: {pair.target_names[0].replace('cluster ', '').replace(' rather than ', ', not ')}")
     sheet = picture_sheet(tiles, captions, columns=2, tile=150)
-    said = "Each map is on its own scale. In the last, red speaks for the cluster and blue for the runner-up."
-    return views.Row(sheet, f"Maps of Grad-CAM++, the last of Grad-CAM: {'; '.join(captions)}.", said)
+    said = f"Each map is on its own scale. {views.contrast_sentence()}"
+    return views.Row(sheet, f"Maps of clusters: {'; '.join(captions)}.", said)
 
 
 def _words(story: Story, head: Head) -> None:
