@@ -121,6 +121,13 @@ def test_the_command_writes_figure_and_table(
     assert record["superpixel_table"] == "lime_superpixels.csv" and model["superpixels"] == 9
     for name in ("r2", "intercept", "local_prediction", "network"):
         assert name in printed and f"{model[name]:.3g}" in printed
+    assert main([*asked, "--target", "5", "--json"]) == 0  # beside class 3
+    [record] = json.loads(capsys.readouterr().out)["results"]
+    files = [model["figure"] for model in record["linear_models"]]
+    assert files == ["lime_superpixels.png", "lime_superpixels_2.png"]
+    first, second = (np.asarray(PIL.Image.open(file)) for file in files)
+    assert first.shape != second.shape or (first != second).any()
+    assert len(pd.read_csv("lime_superpixels.csv")) == 2 * 9
 
 
 def test_the_page_shows_model_table_and_cuts_without_asking_the_network_again(
@@ -129,7 +136,7 @@ def test_the_page_shows_model_table_and_cuts_without_asking_the_network_again(
     for name, value in (("XAI_MODEL", "squeezenet1_1"), ("XAI_WEIGHTS", "none"), ("TORCH_HOME", str(tmp_path))):
         monkeypatch.setenv(name, value)
     model = xai.load_model("squeezenet1_1", weights=None)
-    known = xai.explain(model, "cat", "lime", target=3, **ASKED)
+    known = xai.explain(model, "cat", "lime", target=[3, 5], **ASKED)
     monkeypatch.setattr("xai.ui.caching.known_explanation", lambda *args, **options: known)
     at = AppTest.from_file(str(ROOT / "pages" / "attribution.py"), default_timeout=120)
     at.query_params["method"] = "lime"
@@ -144,3 +151,9 @@ def test_the_page_shows_model_table_and_cuts_without_asking_the_network_again(
     at.toggle(key="hide_rest").set_value(True)
     at.slider(key="superpixels_shown").set_value(2).run()
     assert not at.exception
+    at.segmented_control(key="superpixels_of").set_value(1).run()
+    assert not at.exception
+    facts = {each.label: each.value for each in at.metric}
+    second = tabulate_models(known).iloc[1]
+    assert facts["Weighted R²"] == f"{second['r2']:.3f}" != f"{summary['r2']:.3f}"
+    assert facts["Intercept"] == f"{second['intercept']:.3g}"

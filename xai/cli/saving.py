@@ -112,24 +112,31 @@ def _record(source: Source, explanation: Explanation, path: Path, raw: Path | No
 
 
 def _write_superpixels(explanation: Explanation, path: Path) -> dict[str, Any]:
-    """Write what LIME found beside its map: NAME_superpixels.png and .csv; say it, and how good the model is."""
+    """Write what LIME found beside its map: NAME_superpixels.png (_2, _3 ... for further classes) and .csv.
+
+    Returns what there is to say of it: the files, and how good each linear model is.
+    """
     from xai.superpixels import draw_superpixels, lime_details, tabulate_models, tabulate_superpixels
 
     if lime_details(explanation) is None:
         return {}
-    figure = path.with_name(f"{path.stem}_superpixels.png")
-    write_figure(figure, draw_superpixels(explanation))
-    write_table(figure.with_suffix(".csv"), tabulate_superpixels(explanation))
+    table = path.with_name(f"{path.stem}_superpixels.csv")
+    write_table(table, tabulate_superpixels(explanation))
     models = tabulate_models(explanation).to_dict("records")
-    return {"superpixels": str(figure), "superpixel_table": str(figure.with_suffix(".csv")), "linear_models": models}
+    for place, model in enumerate(models):
+        figure = table.with_name(f"{table.stem}_{place + 1}.png") if place else table.with_suffix(".png")
+        write_figure(figure, draw_superpixels(explanation, place))
+        model["figure"] = str(figure)
+    return {"superpixels": models[0]["figure"], "superpixel_table": str(table), "linear_models": models}
 
 
 def _show_superpixels(records: Sequence[Mapping[str, Any]]) -> None:
-    rows = [(record["superpixels"], model) for record in records for model in record.get("linear_models", ())]
-    if not rows:
+    models = [model for record in records for model in record.get("linear_models", ())]
+    if not models:
         return
-    names = list(rows[0][1])
-    cells = [(file, *(f"{v:.3g}" if isinstance(v, float) else v for v in model.values())) for file, model in rows]
+    names = [name for name in models[0] if name != "figure"]
+    values = [(model["figure"], *(model[name] for name in names)) for model in models]
+    cells = [[f"{v:.3g}" if isinstance(v, float) else v for v in row] for row in values]
     print()
     print_table(("file", *names), cells, right=" ".join(names[1:]))
 

@@ -12,11 +12,12 @@ from xai.ui.pictures import display
 
 @st.fragment
 def show_superpixels(made: Explanation) -> None:
-    """Show the superpixels of the first class: what is chosen here asks nothing of the network again."""
+    """Show the superpixels of one of the classes: what is chosen here asks nothing of the network again."""
     found = lime_details(made)
     assert found is not None, "called for LIME only"
-    _show_model(made)
-    weights = weights_of(made)
+    target = _pick_target(made)
+    _show_model(made, target)
+    weights = weights_of(made, target)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
         signs = st.segmented_control(
             "Superpixels", ["both signs", "positive only"], default="both signs", required=True
@@ -29,7 +30,7 @@ def show_superpixels(made: Explanation) -> None:
     shown = display(made.image)
     height, width = shown.pixels.shape[:2]
     labels = place_labels(found.segments.numpy(), (width, height), shown.box(made.box))
-    name = made.target_names[0]
+    name = made.target_names[target]
     left, right = st.columns(2)
     left.image(
         encode_jpeg(outline(shown.pixels, labels)), width="stretch", caption=f"{len(weights)} superpixels",
@@ -49,9 +50,22 @@ def show_superpixels(made: Explanation) -> None:
     )  # fmt: skip
 
 
-def _show_model(made: Explanation) -> None:
-    """Show, for the first class, how good the linear model is; R² says how far its weights may be believed."""
-    model = tabulate_models(made).iloc[0]
+def _pick_target(made: Explanation) -> int:
+    """Return the place of the class whose superpixels are shown; there is a choice where several were asked about."""
+    places = range(len(made.target))
+    if len(places) == 1:
+        return 0
+    state.keep_valid("superpixels_of", places, 0)
+    place = st.segmented_control(
+        "Superpixels of", places, key="superpixels_of", format_func=made.target_names.__getitem__, required=True
+    )
+    assert place is not None, "it is required"
+    return place
+
+
+def _show_model(made: Explanation, target: int) -> None:
+    """Show how good the linear model of a class is; R² says how far its weights may be believed."""
+    model = tabulate_models(made).iloc[target]
     unit = "probability" if made.params["output"] == "probability" else "score"
     facts = {
         "Superpixels": f"{model['superpixels']}",
