@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -11,10 +13,11 @@ from PIL import ImageOps
 
 from xai.scan import operations
 from xai.scan.augment import draw, random_views
+from xai.scan.cifar100 import SUPERCLASSES
 from xai.scan.config import GLYPHS, PLAIN, STRONG, Views
 from xai.scan.glyphs import FILLS, KINDS, SHAPES, Glyphs
 from xai.scan.neighbours import knn_accuracy, nearest, purity
-from xai.scan.pictures import GlyphPictures, all_pixels
+from xai.scan.pictures import GlyphPictures, PackedPictures, all_pixels
 
 CPU = torch.device("cpu")
 
@@ -138,3 +141,24 @@ def test_each_picture_gets_its_own_operation_and_geometry_leaves_colours() -> No
         matrix = operations.geometry(torch.tensor([place]), torch.tensor([0.5]))[0]
         moved = not torch.allclose(matrix, torch.eye(3))
         assert moved == (name in operations.NAMES[1:6])
+
+
+# Coarse label of each fine class in alphabetical order, as the files of CIFAR-100 hold them.
+_COARSE = """
+4 1 14 8 0 6 7 7 18 3 3 14 9 18 7 11 3 9 7 11 6 11 5 10 7 6 13 15 3 15 0 11 1 10 12 14 16 9 11 5 5 19 8 8 15 13 14 17 18
+10 16 4 17 4 2 0 17 4 18 17 10 3 2 12 12 16 12 1 9 19 2 10 0 1 16 12 9 13 15 13 16 19 2 4 6 19 5 5 8 19 18 1 2 15 6 0 17
+8 14 13
+"""
+
+
+def test_classes_of_cifar_100_have_superclasses_beside_them(tmp_path: Path) -> None:
+    names = tuple(sorted(name for group in SUPERCLASSES.values() for name in group))
+    levels = PackedPictures(tmp_path / "none", "train", names, np.arange(100), names).levels
+    assert levels["class"].labels.tolist() == list(range(100))
+    assert levels["superclass"].labels.tolist() == [int(each) for each in _COARSE.split()]
+    assert [levels["superclass"].names[place] for place in (4, 19)] == ["fruit and vegetables", "vehicles 2"]
+    backwards = PackedPictures(tmp_path / "none", "train", names[:2], np.array([99, 0]), names[::-1]).levels
+    assert backwards["superclass"].labels.tolist() == [4, 13]  # apple, worm
+    assert set(PackedPictures(tmp_path / "none", "train", names, np.arange(100), (*names[1:], "cat")).levels) == {
+        "class"
+    }

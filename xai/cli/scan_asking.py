@@ -38,7 +38,11 @@ def evaluate(
     ] = None,
     level: Annotated[
         str | None,
-        typer.Option("--level", metavar="NAME", help="Labels of glyphs: family, shape, fill, shape and fill."),
+        typer.Option(
+            "--level",
+            metavar="NAME",
+            help='class, superclass (of CIFAR-100); family, shape, fill, "shape and fill" (of glyphs).',
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -13,6 +13,7 @@ import safetensors
 import torch
 from torch import Tensor
 
+from xai.scan.cifar100 import SUPERCLASSES, superclasses
 from xai.scan.glyphs import FAMILIES, FILLS, KINDS, SHAPES, Glyphs
 
 SPLITS = ("train", "validation")
@@ -105,7 +106,13 @@ class PackedPictures:
     ) -> None:
         self.file, self.split, self.names = file, split, names
         self.labels, self.label_names = labels, label_names
-        self.levels: Mapping[str, Level] = {} if labels is None else {"class": Level(labels, label_names)}
+        levels: dict[str, Level] = {}
+        if labels is not None:
+            levels["class"] = Level(labels, label_names)
+            above = superclasses(labels, label_names)
+            if above is not None:
+                levels["superclass"] = Level(above, tuple(SUPERCLASSES))
+        self.levels: Mapping[str, Level] = levels
 
     def __len__(self) -> int:
         return len(self.names)
