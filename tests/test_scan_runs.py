@@ -277,8 +277,8 @@ def test_the_gate_lets_nothing_through_that_got_worse() -> None:
     for worse in (_measures(0.6, 0.7, 8), _measures(0.4, 0.5, 8), _measures(0.4, 0.7, 7), old):
         assert not passes(worse, old)
     two = old + _measures(0.5, 0.6, 8)
-    assert passes(_measures(0.3, 0.7, 8) + _measures(0.51, 0.55, 8), two)  # both sizes together gained
-    for score, information, used in ((0.71, 0.55, 8), (0.51, 0.49, 8), (0.4, 0.6, 7)):
+    assert passes(_measures(0.3, 0.7, 8) + _measures(0.505, 0.55, 8), two)  # both sizes together gained
+    for score, information, used in ((0.515, 0.55, 8), (0.505, 0.49, 8), (0.4, 0.6, 7)):
         assert not passes(_measures(0.3, 0.7, 8) + _measures(score, information, used), two)
 
 
