@@ -7,12 +7,13 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from browsing import Seen, settle
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER_ARGUMENTS = (
@@ -94,6 +95,28 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=path, args=list(BROWSER_ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser, address: str) -> Iterator[Callable[..., tuple[Page, Seen]]]:
+    """Open a page of the server at `address`, which the module of the test starts, in a context of its own."""
+    opened = []
+
+    def go(path: str, *, width: int = 1280, scheme: str = "light", server: str | None = None) -> tuple[Page, Seen]:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        seen = Seen(page)
+        page.goto(f"{server or address}/{path}")
+        settle(page)
+        return page, seen
+
+    yield go
+    for context in opened:
+        context.close()
 
 
 def _find_browser(playwright: Playwright) -> str | None:

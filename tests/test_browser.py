@@ -8,15 +8,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import PIL.Image
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from browsing import overflow, settle
+from playwright.sync_api import Page, expect
 
-from benchmarks.app_latency import IDLE, is_ready, running_app
+from benchmarks.app_latency import is_ready, running_app
 
 pytestmark = pytest.mark.browser
 PAGES = {
@@ -40,60 +40,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         while not is_ready(served):
             time.sleep(0.2)
         yield served
-
-
-class Seen:
-    """What a page said and asked for besides showing itself."""
-
-    def __init__(self, page: Page) -> None:
-        self.errors: list[str] = []
-        self.hosts: set[str | None] = set()
-        self.sent = 0
-        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname))
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
-        page.on("console", self._take)
-        page.on("websocket", lambda socket: socket.on("framesent", lambda _: setattr(self, "sent", self.sent + 1)))
-
-    def _take(self, message) -> None:
-        # Streamlit finds out its own base address by asking below the page first, which a link answers with 404.
-        probing = "/_stcore/" in message.location.get("url", "")
-        if message.type == "error" and not probing:
-            self.errors.append(message.text)
-
-
-@pytest.fixture
-def visit(chromium: Browser, address: str):
-    opened = []
-
-    def go(path: str, *, width: int = 1280, scheme: str = "light", server: str | None = None) -> tuple[Page, Seen]:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        opened.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        seen = Seen(page)
-        page.goto(f"{server or address}/{path}")
-        settle(page)
-        return page, seen
-
-    yield go
-    for context in opened:
-        context.close()
-
-
-def settle(page: Page) -> None:
-    """Wait until the page is drawn and the server has nothing more to say."""
-    page.wait_for_selector("h1")
-    page.wait_for_selector(IDLE)
-    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=60_000)
-
-
-def overflow(page: Page) -> int:
-    return page.evaluate(
-        "Math.max(document.documentElement.scrollWidth - innerWidth,"
-        " ...[...document.querySelectorAll('[data-testid=stMain]')].map((e) => e.scrollWidth - e.clientWidth))"
-    )
 
 
 def overlay_source(page: Page) -> str:

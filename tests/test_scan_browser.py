@@ -1,13 +1,14 @@
 """The pages of clusters in Chromium: sound in both themes and on a phone."""
 
+import re
 import time
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from browsing import Seen, overflow
+from playwright.sync_api import expect
 from scan_runs import make_run
-from test_browser import Seen, overflow, settle
 
 from benchmarks.app_latency import is_ready, running_app
 
@@ -30,27 +31,6 @@ def address(tmp_path_factory):
         while not is_ready(served):
             time.sleep(0.2)
         yield served
-
-
-@pytest.fixture
-def visit(chromium, address):
-    opened = []
-
-    def go(path: str, *, width: int = 1280, scheme: str = "light") -> tuple[Page, Seen]:
-        context = chromium.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        opened.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        seen = Seen(page)
-        page.goto(f"{address}/{path}")
-        settle(page)
-        return page, seen
-
-    yield go
-    for context in opened:
-        context.close()
 
 
 @pytest.mark.parametrize("path", VIEWS)
@@ -78,9 +58,36 @@ def test_the_plane_holds_a_dot_for_each_picture(visit):
     page, seen = visit("clusters?run=mine&head=k8&view=Plane")
     plot = page.locator(".js-plotly-plot").first
     expect(plot).to_be_visible()
-    expect(page.get_by_text("Select dots with the lasso")).to_be_visible()
+    expect(page.get_by_text("Click a dot to see its picture")).to_be_visible()
     dots = plot.evaluate("(plot) => plot._fullData.map((each) => [each.x.length, each.y.every(Number.isFinite)])")
     assert len(dots) > 1 and all(count and finite for count, finite in dots)
+    assert not seen.errors
+
+
+def test_a_click_shows_one_picture_and_the_lasso_several(visit):
+    page, seen = visit("clusters?run=mine&head=k8&view=Plane")
+    plot = page.locator(".js-plotly-plot").first
+    place = plot.evaluate(
+        """(plot) => {
+            const [{x, y}] = plot._fullData, {xaxis, yaxis} = plot._fullLayout;
+            return {x: xaxis._offset + xaxis.d2p(x[0]), y: yaxis._offset + yaxis.d2p(y[0])};
+        }"""
+    )
+    plot.hover(position=place, force=True)
+    expect(plot.locator(".hovertext")).to_be_visible()  # only then a click is one on the dot
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.get_by_text("1 selected", exact=True)).to_be_visible()
+    expect(page.get_by_alt_text("1 selected pictures")).to_be_visible()
+
+    page.get_by_role("button", name="Lasso Select").click()
+    box = plot.locator(".nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 5, box["y"] + 5)
+    page.mouse.down()
+    for right, down in ((1, 0), (1, 1), (0, 1), (0, 0)):
+        page.mouse.move(box["x"] + 5 + right * (box["width"] - 10), box["y"] + 5 + down * (box["height"] - 10), steps=5)
+    page.mouse.up()
+    expect(page.get_by_text(re.compile(r"^\d\d+ selected"))).to_be_visible()
     assert not seen.errors
 
 

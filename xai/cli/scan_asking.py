@@ -230,15 +230,14 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 
 
 def _words(run: ScanRun, answer: Answer) -> dict[str, list[str]]:
-    """Words that set the picture's clusters apart, by head: from attributes of glyphs, else from file names."""
-    from xai.scan.words import count_terms, name_clusters, words_of_name
+    """Words that set the picture's clusters apart, by head; none where nothing is known of the training pictures."""
+    from xai.scan.explain.survey import find_terms
+    from xai.scan.words import name_clusters
 
-    pictures = run.pictures("train")
-    words = [pictures.words(place) or words_of_name(name) for place, name in enumerate(pictures.names)]
-    terms = count_terms(words, "attributes" if pictures.words(0) else "file names")
-    found = {}
+    terms, found = find_terms(run), {}
     for each in answer.heads:
-        named = name_clusters(terms, run.assigned(each.head, "train"), each.head.clusters, 5)
+        clusters = each.head.clusters
+        named = name_clusters(terms, run.assigned(each.head, "train"), clusters, 5) if terms else [[]] * clusters
         found[each.head.name] = [word.term for word in named[each.cluster]]
     return found
 

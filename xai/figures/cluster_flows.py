@@ -120,8 +120,8 @@ def map_chart(
         star = {"size": 16, "symbol": "star", "color": style.INK, "line": {"color": "white", "width": 1.5}}
         figure.add_scatter(x=[query[0]], y=[query[1]], mode="markers", marker=star, name="This picture")
     clear = "rgba(0,0,0,0)"
-    figure.update_layout(height=520, paper_bgcolor=clear, plot_bgcolor=clear, margin={"l": 5, "r": 5, "t": 5, "b": 5})
-    figure.update_layout(legend={"itemsizing": "constant"}, dragmode="lasso")
+    figure.update_layout(height=520, paper_bgcolor=clear, plot_bgcolor=clear, margin={"l": 5, "r": 5, "t": 36, "b": 5})
+    figure.update_layout(legend={"itemsizing": "constant"}, dragmode="pan")  # under a lasso Streamlit takes no clicks
     figure.update_xaxes(visible=False)
     return figure.update_yaxes(visible=False, scaleanchor="x")
 

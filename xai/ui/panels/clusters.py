@@ -133,7 +133,7 @@ def _plane(survey: Survey, cluster: int) -> None:
     st.caption(describe_layout(made))
     chosen = [int(np.ravel(point["customdata"])[0]) for point in event["selection"]["points"] if "customdata" in point]
     if not chosen:
-        st.caption("Select dots with the lasso, or click one, to see their pictures.")
+        st.caption("Click a dot to see its picture; the lasso and the box in the bar over the chart take several.")
         return
     pictures = survey.run.pictures(TRAIN)
     tiles = [pictures[int(made.pictures[i])] for i in chosen[:SHOWN]]
