@@ -122,11 +122,11 @@ def _write_superpixels(explanation: Explanation, path: Path) -> dict[str, Any]:
         return {}
     table = path.with_name(f"{path.stem}_superpixels.csv")
     write_table(table, tabulate_superpixels(explanation))
-    models = tabulate_models(explanation).to_dict("records")
-    for place, model in enumerate(models):
+    models = []
+    for place, model in enumerate(tabulate_models(explanation).to_dict("records")):
         figure = table.with_name(f"{table.stem}_{place + 1}.png") if place else table.with_suffix(".png")
         write_figure(figure, draw_superpixels(explanation, place))
-        model["figure"] = str(figure)
+        models.append({"figure": str(figure), **model})
     return {"superpixels": models[0]["figure"], "superpixel_table": str(table), "linear_models": models}
 
 
@@ -134,11 +134,10 @@ def _show_superpixels(records: Sequence[Mapping[str, Any]]) -> None:
     models = [model for record in records for model in record.get("linear_models", ())]
     if not models:
         return
-    names = [name for name in models[0] if name != "figure"]
-    values = [(model["figure"], *(model[name] for name in names)) for model in models]
-    cells = [[f"{v:.3g}" if isinstance(v, float) else v for v in row] for row in values]
+    _, target, *numbers = models[0]
+    cells = [[f"{v:.3g}" if isinstance(v, float) else v for v in model.values()] for model in models]
     print()
-    print_table(("file", *names), cells, right=" ".join(names[1:]))
+    print_table(("file", target, *numbers), cells, right=" ".join(numbers))
 
 
 def _warn_of_constant_maps(source: Source, explanation: Explanation) -> None:

@@ -41,7 +41,7 @@ def evaluate(
         typer.Option(
             "--level",
             metavar="NAME",
-            help='class, superclass (of CIFAR-100); family, shape, fill, "shape and fill" (of glyphs).',
+            help='Labels: class, superclass (of CIFAR-100); family, shape, fill, "shape and fill" (of glyphs).',
         ),
     ] = None,
     json: Json = False,
@@ -231,14 +231,12 @@ def _as_json(answer: Answer) -> dict[str, Any]:
 
 def _words(run: ScanRun, answer: Answer) -> dict[str, list[str]]:
     """Words that set the picture's clusters apart, by head; none where nothing is known of the training pictures."""
-    from xai.scan.explain.survey import find_terms
-    from xai.scan.words import name_clusters
+    from xai.scan.explain.survey import Survey, find_terms
 
     terms, found = find_terms(run), {}
     for each in answer.heads:
-        clusters = each.head.clusters
-        named = name_clusters(terms, run.assigned(each.head, "train"), clusters, 5) if terms else [[]] * clusters
-        found[each.head.name] = [word.term for word in named[each.cluster]]
+        words = Survey(run, each.head, terms).words[each.cluster]
+        found[each.head.name] = [word.term for word in words[:5]]
     return found
 
 
