@@ -17,12 +17,13 @@ from torch import Tensor
 
 from xai.scan import operations
 from xai.scan.config import Views
+from xai.scan.device import fixed, moved
 
 _COLUMNS = 48
-_LUMA = (0.299, 0.587, 0.114)
-_YIQ = torch.tensor([_LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)])
-_ORDERS = torch.tensor([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
-_GAUSS = torch.outer(torch.tensor([1.0, 4, 6, 4, 1]), torch.tensor([1.0, 4, 6, 4, 1])) / 256
+_YIQ = (operations.LUMA, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+_RGB = tuple(map(tuple, torch.linalg.inv(torch.tensor(_YIQ)).tolist()))
+_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+_GAUSS = tuple(tuple(a * b / 256 for b in (1, 4, 6, 4, 1)) for a in (1, 4, 6, 4, 1))
 
 
 class Draws:
@@ -47,14 +48,21 @@ class Draws:
 
 def draw(key: Sequence[int], total: int, rows: range, device: torch.device) -> Draws:
     """Draw the choices of a batch of `total` pictures and keep some rows of them."""
-    uniform = np.random.default_rng(list(key)).random((total, _COLUMNS), dtype=np.float32)
-    return Draws(torch.from_numpy(uniform[rows.start : rows.stop]).to(device))
+    return Draws(moved(_uniform(key, total)[rows.start : rows.stop], device))
+
+
+def draw_blocks(keys: Sequence[Sequence[int]], counts: Sequence[int], device: torch.device) -> Draws:
+    """Draw the choices of several batches and put them one after another."""
+    return Draws(moved(np.concatenate([_uniform(key, n) for key, n in zip(keys, counts, strict=True)]), device))
 
 
 def draw_alike(key: Sequence[int], total: int, device: torch.device) -> Draws:
     """Draw choices once, for all of `total` pictures."""
-    uniform = np.random.default_rng(list(key)).random((1, _COLUMNS), dtype=np.float32)
-    return Draws(torch.from_numpy(uniform).to(device).expand(total, -1))
+    return Draws(moved(_uniform(key, 1), device).expand(total, -1))
+
+
+def _uniform(key: Sequence[int], rows: int) -> np.ndarray:
+    return np.random.default_rng(list(key)).random((rows, _COLUMNS), dtype=np.float32)
 
 
 def random_views(pixels: Tensor, views: Views, draws: Draws) -> Tensor:
@@ -115,7 +123,7 @@ def _coloured(made: Tensor, views: Views, draws: Draws) -> Tensor:
     """
     on = draws.chosen(views.jitter_share).float()
     brightness, contrast, saturation, hue = (draws.between(-s, s) * on for s in views.jitter)
-    luma = torch.tensor(_LUMA, device=made.device)
+    luma = fixed(operations.LUMA, made.device)
     eye = torch.eye(3, device=made.device)
     grey = luma.expand(3, 3)
     wide = saturation.view(-1, 1, 1)
@@ -126,7 +134,7 @@ def _coloured(made: Tensor, views: Views, draws: Draws) -> Tensor:
     offset = (-contrast * mean).view(-1, 1).expand(-1, 3)
     flat = draws.chosen(views.grey).float().view(-1, 1, 1)
     matrix, offset = (1 - flat) * matrix + flat * grey @ matrix, offset
-    order = _ORDERS.to(made.device)[draws.below(6) * draws.chosen(views.shuffle).long()]  # (N, 3)
+    order = fixed(_ORDERS, made.device)[draws.below(6) * draws.chosen(views.shuffle).long()]  # (N, 3)
     matrix = matrix.gather(1, order.unsqueeze(2).expand(-1, 3, 3))
     sign = 1 - 2 * draws.chosen(views.invert).float()
     matrix, offset = matrix * sign.view(-1, 1, 1), offset * sign.view(-1, 1) + (1 - sign).view(-1, 1) / 2
@@ -136,16 +144,15 @@ def _coloured(made: Tensor, views: Views, draws: Draws) -> Tensor:
 
 def _hue_turns(angle: Tensor) -> Tensor:
     """Turn the colour plane of YIQ: (N,) -> (N, 3, 3)."""
-    yiq = _YIQ.to(angle.device)
     zero, one = torch.zeros_like(angle), torch.ones_like(angle)
     cosine, sine = angle.cos(), angle.sin()
     turn = _matrices([[one, zero, zero], [zero, cosine, -sine], [zero, sine, cosine]])
-    return torch.linalg.inv(yiq) @ turn @ yiq
+    return fixed(_RGB, angle.device) @ turn @ fixed(_YIQ, angle.device)
 
 
 def _blurred(made: Tensor, weight: Tensor) -> Tensor:
     """Mix each picture with its blurred self; weight (N,) in [0, 1]."""
-    kernel = _GAUSS.to(made.device).expand(3, 1, 5, 5)
+    kernel = fixed(_GAUSS, made.device).expand(3, 1, 5, 5)
     soft = F.conv2d(F.pad(made, (2, 2, 2, 2), mode="reflect"), kernel, groups=3)
     return torch.lerp(made, soft, weight.view(-1, 1, 1, 1))
 

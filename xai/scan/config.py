@@ -128,6 +128,8 @@ class SelfLabelling:
         least: confident pictures that a cluster needs, else its best ones are taken.
         average: decay of the teacher, a running average of network and norms.
         looks: random views of a picture over which the teacher's answer is averaged; 0: it sees the plain picture.
+        gate: ask the measures without labels whether an epoch helped; without it the last teacher stays, as in the
+            paper.
         views: of the picture that learns, and of the teacher's looks.
     """
 
@@ -141,6 +143,7 @@ class SelfLabelling:
     least: int = 10
     average: float = 0.99
     looks: int = 0
+    gate: bool = True
     views: Views = STRONG
 
 

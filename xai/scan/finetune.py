@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.scan.config import FineTuning, Group
+from xai.scan.device import moved
 from xai.scan.heads import HeadObjective
 from xai.scan.nets import HeadBank
 from xai.scan.scene import Scene, follow_schedule, make_adam
@@ -30,12 +31,16 @@ class ClusterNetwork(nn.Module):
         """Score every cluster of every head."""
         return self.heads.linear(self.backbone(pixels))
 
-    def measure(self, scene: Scene, neighbours: Tensor) -> list[list[HeadMeasures]]:
-        """Measures of every head on held-out pictures; the network is in eval mode afterwards."""
+    def answers(self, scene: Scene) -> tuple[list[Tensor], list[Tensor]]:
+        """Logits (N, R, k) of each size for held-out and for training pictures; in eval mode from here on."""
         self.eval()
         scene.processes.agree(self)
         held_out, train = (self.heads.split(scene.outputs(self, p)) for p in (scene.validation, scene.train))
-        return measure_heads(held_out, train, neighbours)
+        return held_out, train
+
+    def measure(self, scene: Scene, neighbours: Tensor) -> list[list[HeadMeasures]]:
+        """Measures of every head on held-out pictures; in eval mode from here on."""
+        return measure_heads(*self.answers(scene), neighbours, scene.labels)
 
 
 class FineTuneStage:
@@ -60,10 +65,11 @@ class FineTuneStage:
         self.name = f"finetune-{group.tag}"
         self._near, self._held_near = near, held_near
         self.network = scene.ready(network.requires_grad_(True))
-        self._called = scene.processes.wrapped(self.network, scene.device)
+        self.epochs, self.steps = self.plan.epochs, scene.steps(self.plan.batch)
+        self._called = scene.processes.wrapped(self.network, scene.device, 2 * self.epochs * len(scene.train))
         self.objective = HeadObjective(network.heads, self.plan.entropy, self.plan.memory).to(scene.device)
         self.kept = copy.deepcopy(self.network).eval()
-        self.epochs, self.steps = self.plan.epochs, scene.steps(self.plan.batch)
+        self._best: list[list[HeadMeasures]] | None = None  # of `kept`
         self.modules = {"network": self.network, "objective": self.objective, "kept": self.kept}
         self.optimizer = make_adam([self.network], self.plan.rate, self.plan.decay)
 
@@ -78,7 +84,7 @@ class FineTuneStage:
         follow_schedule(self.optimizer, plan, epoch * self.steps + step, self.epochs * self.steps)
         batch = scene.batch(STAGE + 10 * self.number, epoch, step, plan.batch)
         drawn = np.random.default_rng((*batch.key, 7)).integers(0, self._near.shape[1], batch.total)
-        chosen = torch.from_numpy(drawn[batch.rows.start : batch.rows.stop]).to(scene.device)
+        chosen = moved(drawn[batch.rows.start : batch.rows.stop], scene.device)
         places = (batch.own, self._near[batch.own, chosen])
         views = [scene.view(p, plan.views, batch.draws(use, scene.device)) for use, p in enumerate(places)]
         with scene.computing():
@@ -92,9 +98,11 @@ class FineTuneStage:
 
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure, and keep the network where it is the best up to now."""
+        if self._best is None:
+            self._best = self.kept.measure(self.scene, self._held_near)
         measured = self.network.measure(self.scene, self._held_near)
-        before = overall(self.kept.measure(self.scene, self._held_near))
-        better = overall(measured).score < before.score
+        better = overall(measured).score < overall(self._best).score
         if better:
             self.kept.load_state_dict(self.network.state_dict())
+            self._best = measured
         return {**as_row(measured, self.group.heads), "kept": better}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.scan.config import Group, HeadTraining
+from xai.scan.device import moved
 from xai.scan.losses import scan_loss
 from xai.scan.nets import HeadBank, feature_width
 from xai.scan.scene import Scene, make_adam
@@ -108,11 +109,10 @@ class HeadStage:
         size = self.plan.batch
         generator = np.random.default_rng((self.scene.config.seed, STAGE + 10 * self.number, epoch, step, 7))
         order = np.random.default_rng((self.scene.config.seed, STAGE + 10 * self.number, epoch))
-        places = torch.from_numpy(order.permutation(len(self._near))[step * size : (step + 1) * size])
-        views = torch.from_numpy(generator.integers(0, len(self._cached), (2, len(places))))
-        chosen = torch.from_numpy(generator.integers(0, self._near.shape[1], len(places)))
         device = self.scene.device
-        places, views, chosen = places.to(device), views.to(device), chosen.to(device)
+        places = moved(order.permutation(len(self._near))[step * size : (step + 1) * size], device)
+        views = moved(generator.integers(0, len(self._cached), (2, len(places))), device)
+        chosen = moved(generator.integers(0, self._near.shape[1], len(places)), device)
         partners = self._near[places, chosen]
         anchors = self.bank(self._cached[views[0], places])
         neighbours = self.bank(self._cached[views[1], partners])
@@ -129,7 +129,8 @@ class HeadStage:
     @torch.no_grad()
     def measure(self) -> list[list[HeadMeasures]]:
         """Measures of every head on held-out pictures."""
-        return measure_heads(self.bank(self._held_out), self.bank(self._cached[0]), self._held_near)
+        both = self.bank(self._held_out), self.bank(self._cached[0])
+        return measure_heads(*both, self._held_near, self.scene.labels)
 
     def held_out_logits(self) -> list[Tensor]:
         """Logits of the held-out pictures, (M, R, k) for each size."""
@@ -154,8 +155,8 @@ def _keep_in_history(history: list[dict[str, Any]], stage: str, size: int, order
     names = [f"k{size}" if place == 0 else f"k{size}-{place + 1}" for place in range(len(order))]
     for row in history:
         if row["stage"] == stage:
-            for values in (row["usage"], row["score"], row["agreement"]):
-                ordered = [values.pop(names[old]) for old in order]
+            for values in (row["usage"], row["score"], row["agreement"], row.get("accuracy", {})):
+                ordered = [values.pop(names[old]) for old in order if names[old] in values]
                 values.update(zip(names[:kept], ordered, strict=False))
 
 

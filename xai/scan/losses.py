@@ -84,7 +84,7 @@ def taught_loss(logits: Tensor, clusters: Tensor, confident: Tensor) -> Tensor:
     Returns:
         Scalar; 0, with a gradient of 0, where no picture is confident.
     """
-    counts = torch.bincount(clusters[confident], minlength=logits.shape[1]).to(logits)
+    counts = torch.zeros_like(logits[0]).index_add_(0, clusters, confident.to(logits))
     weights = torch.where(counts > 0, 1 / counts.clamp(min=1), 0)[clusters] * confident
     losses = F.cross_entropy(logits, clusters, reduction="none")
     return (losses * weights).sum() / (counts > 0).sum().clamp(min=1)

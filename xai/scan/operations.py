@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xai.scan.device import fixed
+
 if TYPE_CHECKING:
     from xai.scan.augment import Draws
 
@@ -29,7 +31,8 @@ NAMES = (
     "brightness",
     "sharpness",
 )
-_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+LUMA = (0.299, 0.587, 0.114)  # ITU-R 601
+_SMOOTH = ((1 / 13, 1 / 13, 1 / 13), (1 / 13, 5 / 13, 1 / 13), (1 / 13, 1 / 13, 1 / 13))
 
 
 def plan(draws: Draws, rounds: int) -> Plan:
@@ -66,8 +69,8 @@ def apply(pixels: Tensor, operation: Tensor, strength: Tensor) -> Tensor:
         As `pixels`.
     """
     made = pixels.clone()
-    for place, name in enumerate(NAMES):
-        chosen = (operation == place).nonzero().squeeze(1)
+    counts = operation.bincount(minlength=len(NAMES)).tolist()  # the one time that a GPU waits
+    for name, chosen in zip(NAMES, operation.argsort(stable=True).split(counts), strict=True):
         if name in _COLOURS and len(chosen):
             made[chosen] = _COLOURS[name](pixels[chosen], strength[chosen].view(-1, 1, 1, 1)).clamp(0, 1)
     return made
@@ -110,13 +113,12 @@ def _toward(other: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Ten
 
 
 def _luma(pixels: Tensor) -> Tensor:
-    return (pixels * _LUMA.to(pixels.device)).sum(1, keepdim=True)
+    return (pixels * fixed(LUMA, pixels.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def _smooth(pixels: Tensor) -> Tensor:
-    kernel = torch.ones(3, 1, 3, 3, device=pixels.device)
-    kernel[:, :, 1, 1] = 5
-    return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), kernel / 13, groups=3)
+    kernel = fixed(_SMOOTH, pixels.device).expand(3, 1, 3, 3)
+    return F.conv2d(F.pad(pixels, (1, 1, 1, 1), mode="reflect"), kernel, groups=3)
 
 
 _COLOURS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -105,14 +105,15 @@ _GPU_200 = ScanConfig(
     architecture="resnet18-32",
     mean=CIFAR_MEAN,
     std=CIFAR_STD,
-    pretext=Pretext(epochs=200, batch=1024, rate=0.6),
+    embedding_views=8,
+    pretext=Pretext(epochs=200, batch=1024, rate=0.6, monitor=25),
     groups=(
         Group(
             heads=(10,),
             replicas=10,
             training=HeadTraining(batch=4096),
-            finetune=FineTuning(epochs=20, batch=512),
-            selflabel=SelfLabelling(epochs=100, batch=1000, threshold=0.99, average=0.999),
+            finetune=FineTuning(epochs=25, rate=3e-4),
+            selflabel=SelfLabelling(epochs=100, batch=500, rate=2e-4, threshold=0.99, average=0.999),
         ),
     ),
 )
@@ -122,7 +123,7 @@ _PAPER = ScanConfig(
     architecture="resnet18-32",
     mean=CIFAR_MEAN,
     std=CIFAR_STD,
-    pretext=Pretext(epochs=500, batch=512),
+    pretext=Pretext(epochs=500, batch=512, monitor=25),
     groups=(
         Group(
             heads=(10,),

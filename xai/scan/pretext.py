@@ -35,8 +35,8 @@ class PretextStage:
     def __init__(self, scene: Scene, plan: Pretext, network: PretextNetwork) -> None:
         self.scene, self.plan = scene, plan
         self.network = scene.ready(network)
-        self._called = scene.processes.wrapped(self.network, scene.device)
         self.epochs, self.steps = plan.epochs, scene.steps(plan.batch)
+        self._called = scene.processes.wrapped(self.network, scene.device, 2 * self.epochs * len(scene.train))
         self.modules = {"network": self.network}
         self.optimizer = self._optimizer()
 

@@ -14,9 +14,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from xai.io.geometry import InputFormat
-from xai.scan.augment import Draws, draw, random_views
+from xai.scan.augment import Draws, draw, draw_blocks, random_views
 from xai.scan.config import FineTuning, Pretext, SelfLabelling, Views
 from xai.scan.data import stored_pictures
+from xai.scan.device import moved
 from xai.scan.pictures import SPLITS, Pictures, all_pixels
 from xai.scan.store import RunStore
 from xai.training.batches import steps_per_epoch
@@ -24,8 +25,8 @@ from xai.training.distributed import Processes
 from xai.training.evaluation import Normalise
 
 Network = TypeVar("Network", bound=nn.Module)
-_FORWARD = 500  # pictures in one forward pass without gradients
-_VIEWED = 256  # the same, where random views are made on the way; other chunks would draw other views
+_FORWARD, _FORWARD_GPU = 500, 5000  # pictures in one forward pass without gradients
+_VIEWED = 256  # the same, where random views are made on the way, with a key for each such block
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Scene:
         self._normalise = Normalise(InputFormat(self.config.mean, self.config.std, (size, size), size), device)
         self._mean = torch.tensor(self.config.mean, device=device).view(1, 3, 1, 1)
         self._scale = 1 / torch.tensor(self.config.std, device=device).view(1, 3, 1, 1)
+        self._kept_order: tuple[tuple[int, int] | None, np.ndarray] = (None, np.zeros(0, np.int64))
 
     def steps(self, batch: int) -> int:
         """Steps in a pass over the training pictures."""
@@ -76,16 +78,18 @@ class Scene:
 
     def batch(self, stage: int, epoch: int, step: int, size: int) -> Batch:
         """Batch number `step` of an epoch; what is left over at the end of an epoch is left out."""
-        order = np.random.default_rng((self.config.seed, stage, epoch)).permutation(len(self.train))
-        chosen = order[step * size : (step + 1) * size]
+        chosen = self._order(stage, epoch)[step * size : (step + 1) * size]
         each = len(chosen) // self.processes.world
         rows = range(self.processes.rank * each, (self.processes.rank + 1) * each)
-        own = torch.from_numpy(chosen[rows.start : rows.stop]).to(self.device)
+        own = moved(chosen[rows.start : rows.stop], self.device)
         return Batch(own, rows, each * self.processes.world, (self.config.seed, stage, epoch, step))
 
-    def whole(self, key: tuple[int, ...], count: int) -> Draws:
-        """Random choices for so many pictures, the same in every process."""
-        return draw((self.config.seed, *key), count, range(count), self.device)
+    def _order(self, stage: int, epoch: int) -> np.ndarray:
+        """The training pictures in the order of an epoch; the last order is kept."""
+        if self._kept_order[0] != (stage, epoch):
+            drawn = np.random.default_rng((self.config.seed, stage, epoch)).permutation(len(self.train))
+            self._kept_order = ((stage, epoch), drawn)
+        return self._kept_order[1]
 
     def view(self, places: Tensor, views: Views, draws: Draws) -> Tensor:
         """Random views of training pictures, normalised, float32 (n, 3, h, w)."""
@@ -105,7 +109,7 @@ class Scene:
     def outputs(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
         """What a network in eval mode makes of plain pictures, uint8 (N, 3, h, w), in float32 (N, ...)."""
         made = []
-        for chunk in pixels.split(_FORWARD):
+        for chunk in pixels.split(_FORWARD if self.device.type == "cpu" else _FORWARD_GPU):
             with self.computing():
                 made.append(network(self._normalise(chunk)).float())
         return torch.cat(made)
@@ -114,8 +118,14 @@ class Scene:
     def view_outputs(self, network: Callable[[Tensor], Tensor], views: Views, key: tuple[int, ...]) -> Tensor:
         """What a network in eval mode makes of one random view of each training picture, in float32 (N, ...)."""
         made = []
-        for own in torch.arange(len(self.train), device=self.device).split(_VIEWED):
-            pixels = self.view(own, views, self.whole((*key, int(own[0])), len(own)))
+        count = len(self.train)
+        together = _VIEWED if self.device.type == "cpu" else _VIEWED * 20
+        for start in range(0, count, together):
+            own = torch.arange(start, min(start + together, count))
+            firsts = range(start, start + len(own), _VIEWED)
+            keys = [(self.config.seed, *key, first) for first in firsts]
+            draws = draw_blocks(keys, [min(_VIEWED, count - first) for first in firsts], self.device)
+            pixels = self.view(own.to(self.device), views, draws)
             with self.computing():
                 made.append(network(pixels).float())
         return torch.cat(made)
@@ -160,6 +170,7 @@ def open_scene(store: RunStore, device: torch.device, processes: Processes) -> S
     torch.set_num_threads(store.config.threads)
     if device.type == "cuda":
         device = torch.device("cuda", processes.local)
+        torch.backends.cudnn.benchmark = True  # all batches of a stage have one shape
     train, validation = (stored_pictures(store, split) for split in SPLITS)
     return Scene(store, train, validation, device, processes)
 

@@ -19,7 +19,7 @@ from xai.scan.config import Group, SelfLabelling
 from xai.scan.finetune import ClusterNetwork
 from xai.scan.losses import taught_loss
 from xai.scan.scene import Scene, follow_schedule, make_adam
-from xai.scan.usage import as_row, passes
+from xai.scan.usage import HeadMeasures, as_row, measure_heads, passes
 from xai.training.step import follow
 
 STAGE = 4  # in the keys of random choices; each group adds its number
@@ -92,11 +92,13 @@ class SelfLabelStage:
         self.name = f"selflabel-{group.tag}"
         self._held_near = held_near
         self.network = scene.ready(network.requires_grad_(True))
-        self._called = scene.processes.wrapped(self.network, scene.device)
+        self.epochs, self.steps = self.plan.epochs, scene.steps(self.plan.batch)
+        self._called = scene.processes.wrapped(self.network, scene.device, self.epochs * len(scene.train))
         self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.kept = copy.deepcopy(self.teacher)
         self.lessons = Lessons(len(group.heads) * group.replicas, len(scene.train)).to(scene.device)
-        self.epochs, self.steps = self.plan.epochs, scene.steps(self.plan.batch)
+        self._best: list[list[HeadMeasures]] | None = None  # of `kept`
+        self._answered: list[Tensor] | None = None  # logits by the teacher as it is now
         self.modules: dict[str, nn.Module] = {
             "network": self.network,
             "teacher": self.teacher,
@@ -113,7 +115,7 @@ class SelfLabelStage:
         """Log-probabilities by the teacher, up to a constant for each picture: (N, R, k) of each size."""
         scene, split = self.scene, self.network.heads.split
         if not self.plan.looks:
-            return split(scene.outputs(self.teacher, scene.train))
+            return self._answered or split(scene.outputs(self.teacher, scene.train))
         found: list[list[Tensor]] = []
         for look in range(self.plan.looks):
             key = (STAGE + 10 * self.number, 1000 + epoch, look)
@@ -149,9 +151,14 @@ class SelfLabelStage:
         return total
 
     def close(self, epoch: int) -> Mapping[str, Any]:
-        """Measure the teacher, and keep it where it passes the gate."""
-        measured = self.teacher.measure(self.scene, self._held_near)
-        accepted = passes(measured, self.kept.measure(self.scene, self._held_near))
-        if accepted:
+        """Measure the teacher, and keep it where it passes the gate, or where there is none."""
+        if self._best is None:
+            self._best = self.kept.measure(self.scene, self._held_near)
+        held_out, self._answered = self.teacher.answers(self.scene)
+        measured = measure_heads(held_out, self._answered, self._held_near, self.scene.labels)
+        passed = passes(measured, self._best)
+        kept = passed or not self.plan.gate
+        if kept:
             self.kept.load_state_dict(self.teacher.state_dict())
-        return {**as_row(measured, self.group.heads), "kept": accepted}
+            self._best = measured
+        return {**as_row(measured, self.group.heads), "kept": kept}

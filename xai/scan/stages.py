@@ -27,7 +27,7 @@ from xai.training.batches import Progress
 from xai.training.checkpoint import CHECKPOINT
 
 Stop = Callable[[], bool]
-_EMBEDDED = 250  # pictures that are embedded together
+_EMBEDDED, _EMBEDDED_GPU = 250, 2500  # pictures that are embedded together
 
 
 class Stages:
@@ -56,11 +56,12 @@ class Stages:
         scene, config = self.scene, self.config
         network = scene.ready(read_pretext(self.store))
         parts = {}
+        together = _EMBEDDED if scene.device.type == "cpu" else _EMBEDDED_GPU
         for split, pixels in (("train", scene.train), ("validation", scene.validation)):
             tell(0.1, f"features of the {split} pictures")
             with scene.computing():
                 parts[split] = torch.cat(
-                    [embed_pixels(network, some, config) for some in pixels.split(_EMBEDDED)]
+                    [embed_pixels(network, some, config) for some in pixels.split(together)]
                 ).half()
         self.store.write("features", parts, ("pretext",))
         base = F.normalize(parts["train"].float(), dim=1)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai.scan.losses import held_out_score, shared_information
+from xai.scan.metrics import accuracy_score, contingency, match_one_to_one
 
 NEAREST = 5  # neighbours of a held-out picture that are asked
 WORSE = 1.02  # by what factor the score of one size may rise where all sizes together gain
@@ -26,6 +27,8 @@ class HeadMeasures:
         agreement: share of neighbours in the picture's own cluster; more is better.
         used: clusters that hold at least one picture.
         shares: of the pictures in each cluster, (k,).
+        accuracy: one to one with the classes, where there are labels and as many clusters; to be watched, it never
+            decides anything.
     """
 
     score: float
@@ -33,26 +36,30 @@ class HeadMeasures:
     agreement: float
     used: int
     shares: tuple[float, ...]
+    accuracy: float | None = None
 
 
-def measure_heads(held_out: Sequence[Tensor], train: Sequence[Tensor], neighbours: Tensor) -> list[list[HeadMeasures]]:
+def measure_heads(
+    held_out: Sequence[Tensor], train: Sequence[Tensor], neighbours: Tensor, labels: Tensor | None = None
+) -> list[list[HeadMeasures]]:
     """Measure every head.
 
     Args:
         held_out, train: logits of all pictures, (N, R, k) and (M, R, k) for each size.
         neighbours: nearest training pictures of the held-out ones, int64 (N, K).
+        labels: of the held-out pictures, int64 (N,), -1 where there is none.
 
     Returns:
         For each size its replicas.
     """
     near = neighbours[:, :NEAREST]
     return [
-        [_measure(ours[:, replica], theirs[:, replica], near) for replica in range(ours.shape[1])]
+        [_measure(ours[:, replica], theirs[:, replica], near, labels) for replica in range(ours.shape[1])]
         for ours, theirs in zip(held_out, train, strict=True)
     ]
 
 
-def _measure(held_out: Tensor, train: Tensor, near: Tensor) -> HeadMeasures:
+def _measure(held_out: Tensor, train: Tensor, near: Tensor, labels: Tensor | None) -> HeadMeasures:
     clusters = held_out.shape[1]
     assigned, around = held_out.argmax(1), train.argmax(1)[near]  # (N,), (N, K)
     counts = torch.bincount(assigned, minlength=clusters)
@@ -62,7 +69,15 @@ def _measure(held_out: Tensor, train: Tensor, near: Tensor) -> HeadMeasures:
         agreement=float((around == assigned.unsqueeze(1)).float().mean()),
         used=int((counts > 0).sum()),
         shares=tuple((counts / counts.sum()).tolist()),
+        accuracy=_accuracy(assigned, labels, clusters),
     )
+
+
+def _accuracy(assigned: Tensor, labels: Tensor | None, clusters: int) -> float | None:
+    if labels is None or int(labels.max()) + 1 != clusters:
+        return None
+    table = contingency(assigned.cpu().numpy(), labels.numpy(), clusters, clusters)
+    return accuracy_score(table, match_one_to_one(table))
 
 
 def as_row(measured: Sequence[Sequence[HeadMeasures]], sizes: Sequence[int]) -> dict[str, Any]:
@@ -72,10 +87,12 @@ def as_row(measured: Sequence[Sequence[HeadMeasures]], sizes: Sequence[int]) -> 
         for size, replicas in zip(sizes, measured, strict=True)
         for replica, each in enumerate(replicas)
     }
+    accuracy = {name: each.accuracy for name, each in named.items() if each.accuracy is not None}
     return {
         "usage": {name: [round(share, 4) for share in each.shares] for name, each in named.items()},
         "score": {name: each.score for name, each in named.items()},
         "agreement": {name: each.agreement for name, each in named.items()},
+        **({"accuracy": accuracy} if accuracy else {}),
     }
 
 

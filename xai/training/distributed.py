@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from xai.training.batches import Share
 
+_COMPILED = 10_000_000  # pictures: compiling takes about as long as a million of them
+
 
 class Processes:
     """The processes of a run; alone, every method gives back what it got.
@@ -48,13 +50,14 @@ class Processes:
             return nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return network
 
-    def wrapped(self, network: nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """Average gradients over processes; on a GPU compile the network."""
+    def wrapped(self, network: nn.Module, device: torch.device, pictures: int) -> Callable[[Tensor], Tensor]:
+        """Average gradients over processes; on a GPU compile the network where so many pictures are worth it."""
         if self.world > 1:
             network = nn.parallel.DistributedDataParallel(
                 network, device_ids=[device.index] if device.type == "cuda" else None
             )
-        return torch.compile(network) if device.type == "cuda" else network
+        worth = device.type == "cuda" and pictures >= _COMPILED
+        return torch.compile(network, dynamic=False) if worth else network
 
     def added(self, values: Tensor) -> Tensor:
         """Add up a tensor over processes."""

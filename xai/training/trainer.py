@@ -70,7 +70,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval() if recipe.ema else self.network
         self.optimizer = make_optimizer(self.network, recipe)
         self.step = Step(
-            processes.wrapped(self.network, device),
+            processes.wrapped(self.network, device, recipe.epochs * len(train)),
             self.optimizer,
             recipe,
             fmt,
