@@ -91,7 +91,10 @@ class Row:
 
 @contextmanager
 def running_app(**environment: str) -> Iterator[str]:
-    """Serve the app on a free port of this computer until the block ends; yields its address."""
+    """Serve the app on a free port of this computer until the block ends; yields its address.
+
+    What the server complains about goes to this process's stderr, which pytest shows with a test that fails.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -101,7 +104,6 @@ def running_app(**environment: str) -> Iterator[str]:
         cwd=ROOT,
         env=os.environ | environment,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
     try:
         address = f"http://127.0.0.1:{port}"

@@ -25,7 +25,7 @@ class Seen:
         # Streamlit finds out its own base address by asking below the page first, which a link answers with 404.
         probing = "/_stcore/" in message.location.get("url", "")
         if message.type == "error" and not probing:
-            self.errors.append(message.text)
+            self.errors.append(f"{message.text} {message.location.get('url', '')}")
 
 
 def settle(page: Page) -> None:

@@ -48,7 +48,7 @@ def gradients(target: Path) -> None:
             assert weight.grad is not None
             found[f"{stage.name}/{name}"] = weight.grad.clone()
 
-    pretext = new_network(scene, 16)
+    pretext = new_network(scene)
     near = torch.randint(0, 64, (64, 4), generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     heads = nets.HeadBank(8, (3, 5), 2)
@@ -58,7 +58,7 @@ def gradients(target: Path) -> None:
     selflabel = SelfLabelStage(scene, group, 0, ClusterNetwork(pretext.backbone, heads), near[:24])
     step(selflabel)
     assert config.pretext is not None
-    step(PretextStage(scene, config.pretext, new_network(scene, 16)))
+    step(PretextStage(scene, config.pretext, new_network(scene)))
     if processes.first:
         torch.save(found, target)
     processes.close()

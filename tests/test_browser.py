@@ -214,11 +214,12 @@ def test_a_move_just_before_the_page_changes_is_no_error(visit):
     page.locator(".scrubber .position").press("ArrowRight")
     heading, link = page.get_by_role("heading", level=1), page.get_by_test_id("stSidebarNav").get_by_text("Attribution")
     link.click()
-    settle(page)
-    if heading.text_content() != "Attribution":
+    try:
+        expect(heading).to_have_text("Attribution", timeout=10_000)
+    except AssertionError:
         expect(page.locator(".scrubber")).to_be_visible()
         link.click()
-    expect(heading).to_have_text("Attribution")
+        expect(heading).to_have_text("Attribution")
     expect(page.locator(".viewer img")).to_have_count(2)
     assert not seen.errors
 

@@ -16,6 +16,7 @@ from xai.scan.losses import (
     entropy,
     held_out_score,
     nt_xent,
+    prediction_loss,
     scan_loss,
     shared_information,
     taught_loss,
@@ -32,6 +33,14 @@ def test_nt_xent_is_the_papers_sum_over_all_anchors() -> None:
         others = [math.exp(float(anchor @ view) / 0.3) for k, view in enumerate(views) if k != i]
         total -= math.log(math.exp(float(anchor @ partner) / 0.3) / sum(others))
     assert float(nt_xent(first, second, 0.3)) == pytest.approx(total / 10, rel=1e-12)
+
+
+def test_a_prediction_is_compared_with_the_other_view() -> None:
+    predicted, wanted = (F.normalize(torch.randn(6, 4, dtype=torch.float64), dim=1) for _ in range(2))
+    pairs = [(predicted[i], wanted[i + 3]) for i in range(3)] + [(predicted[i + 3], wanted[i]) for i in range(3)]
+    distances = [float(((ours - theirs) ** 2).sum()) for ours, theirs in pairs]  # the paper's, of unit vectors
+    assert float(prediction_loss(predicted, wanted)) == pytest.approx(sum(distances) / 6 / 2, rel=1e-12)
+    assert float(prediction_loss(wanted, wanted.roll(3, 0))) == pytest.approx(0, abs=1e-12)
 
 
 def test_consistency_is_minus_the_log_of_the_dot_product() -> None:

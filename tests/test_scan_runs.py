@@ -35,9 +35,10 @@ from xai.scan.config import (
     changed,
 )
 from xai.scan.finetune import ClusterNetwork
-from xai.scan.nets import HeadBank
+from xai.scan.nets import HeadBank, NormedProjector
 from xai.scan.plan import fitted, stages_of
 from xai.scan.presets import PRESETS
+from xai.scan.pretext import BYOLStage, new_network
 from xai.scan.query import query
 from xai.scan.run import ScanRun, embed_pixels, open_run, read_group
 from xai.scan.runner import resume, start
@@ -45,7 +46,7 @@ from xai.scan.scene import follow_schedule, open_scene, rate_at
 from xai.scan.selflabel import SelfLabelStage, confident
 from xai.scan.status import read_status
 from xai.scan.store import RunStore
-from xai.scan.usage import HeadMeasures, passes
+from xai.scan.usage import HeadMeasures, as_row, measure_heads, passes
 from xai.training.distributed import Processes
 
 TINY = ScanConfig(
@@ -301,6 +302,80 @@ def test_a_teacher_that_learns_nonsense_is_turned_away(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         opened.probabilities("k5", "validation"), plain.probabilities("k5", "validation"), atol=5e-3
     )
+
+
+def test_without_a_gate_the_last_teacher_stays(tmp_path: Path) -> None:
+    bad = SelfLabelling(epochs=2, batch=32, rate=0.3, threshold=0.5, average=0.5, gate=False, views=GLYPHS)
+    group = replace(TINY.groups[0], finetune=None, selflabel=bad)
+    start(replace(TINY, groups=(group,)), tmp_path / "run")
+    rows = [row for row in open_run(tmp_path / "run").history if row["stage"] == "selflabel-main"]
+    facts = RunStore.open(tmp_path / "run").facts("selflabel-main")
+    assert [row["kept"] for row in rows] == [True, True] and facts["kept_epoch"] == 2
+    # The network is stored in 16 bits after it was measured.
+    first = [rows[-1]["score"][name] for name in ("k3", "k5")]
+    assert facts["score"] == pytest.approx(sum(first) / 2, abs=1e-6)
+
+
+def test_settled_norms_are_those_of_plain_pictures(finished: Path) -> None:
+    scene = open_scene(RunStore.open(finished), torch.device("cpu"), Processes())
+    network = scene.ready(ClusterNetwork(*read_group(scene.store, "main")))
+    network.backbone.bn1.running_mean.add_(1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    settled = network.settled(scene)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (TINY.mean, TINY.std))
+    with torch.no_grad():
+        maps = network.backbone.conv1((scene.train.float() / 255 - mean) / std)
+    norm = settled.backbone.bn1
+    torch.testing.assert_close(norm.running_mean, maps.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(norm.running_var, maps.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    assert not any(module.training for module in settled.modules()) and norm.momentum == 0.1
+
+
+BYOL = replace(
+    TINY,
+    pretext=Pretext("byol", epochs=2, batch=32, optimizer="adamw", rate=2e-3, average=0.9, hidden=24, projection=16),
+    groups=(replace(TINY.groups[0], finetune=None, selflabel=None),),
+)
+
+
+def test_the_target_of_byol_follows_ever_more_slowly(tmp_path: Path) -> None:
+    scene = open_scene(RunStore.create(tmp_path, BYOL, {}), torch.device("cpu"), Processes())
+    assert BYOL.pretext is not None
+    stage = BYOLStage(scene, BYOL.pretext, new_network(scene))
+    stage.open(0)
+    expected = stage.target.backbone.conv1.weight.clone()
+    assert torch.equal(expected, stage.network.backbone.conv1.weight)
+    kept = (1 - 0.1 * (np.cos(np.pi / 4) + 1) / 2, 1 - 0.1 / 2, 1 - 0.1 * (np.cos(np.pi * 3 / 4) + 1) / 2, 1.0)
+    for place, keep in enumerate(kept):  # two epochs of two steps
+        loss = float(stage.step(place // 2, place % 2)["loss"])
+        expected = keep * expected + (1 - keep) * stage.network.backbone.conv1.weight.detach()
+        assert 0 < loss < 2
+        torch.testing.assert_close(stage.target.backbone.conv1.weight, expected)
+    assert not torch.equal(expected, stage.network.backbone.conv1.weight)
+    assert all(weight.grad is None for weight in stage.target.parameters())
+
+
+def test_a_run_with_byol_stops_and_goes_on(tmp_path: Path) -> None:
+    start(BYOL, tmp_path / "whole")
+    asked = iter([False, True])
+    assert not start(BYOL, tmp_path / "parts", stop=lambda: next(asked, False)).finished
+    assert resume(tmp_path / "parts").finished
+    assert _digests(tmp_path / "parts") == _digests(tmp_path / "whole")
+    opened = open_run(tmp_path / "whole")
+    assert isinstance(opened.pretext().projector, NormedProjector) and opened.features("train").shape == (64, 16)
+    with pytest.raises(UserError, match="Unknown method of the pretext task 'moco'"):
+        changed(TINY, "pretext.method", "moco")
+
+
+def test_watched_accuracy_is_that_of_the_best_match() -> None:
+    logits = torch.eye(3)[[2, 2, 0, 0, 1, 1]].unsqueeze(1) * 9  # six pictures, one head of three clusters
+    labels, near = torch.tensor([0, 0, 1, 2, 2, 2]), torch.arange(6).unsqueeze(1)
+    [[told]] = measure_heads([logits], [logits], near, labels)
+    assert told.accuracy == pytest.approx(5 / 6)
+    assert as_row([[told]], [3])["accuracy"] == {"k3": told.accuracy}
+    [[untold]] = measure_heads([logits], [logits], near, torch.tensor([0, 0, 1, 1, 1, 1]))  # two classes
+    assert untold.accuracy is None and "accuracy" not in as_row([[untold]], [3])
 
 
 def test_every_cluster_teaches_and_the_threshold_rises() -> None:

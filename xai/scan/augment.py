@@ -32,6 +32,11 @@ class Draws:
     def __init__(self, uniform: Tensor) -> None:
         self._uniform, self._next = uniform, 0
 
+    @classmethod
+    def joined(cls, parts: Sequence[Draws]) -> Draws:
+        """Put the choices of several batches one after another; nothing may have been handed out yet."""
+        return cls(torch.cat([part._uniform for part in parts]))
+
     def between(self, low: float, high: float) -> Tensor:
         """A number in [low, high) for each picture, (N,)."""
         self._next += 1
@@ -49,11 +54,6 @@ class Draws:
 def draw(key: Sequence[int], total: int, rows: range, device: torch.device) -> Draws:
     """Draw the choices of a batch of `total` pictures and keep some rows of them."""
     return Draws(moved(_uniform(key, total)[rows.start : rows.stop], device))
-
-
-def draw_blocks(keys: Sequence[Sequence[int]], counts: Sequence[int], device: torch.device) -> Draws:
-    """Draw the choices of several batches and put them one after another."""
-    return Draws(moved(np.concatenate([_uniform(key, n) for key, n in zip(keys, counts, strict=True)]), device))
 
 
 def draw_alike(key: Sequence[int], total: int, device: torch.device) -> Draws:

@@ -8,6 +8,7 @@ from typing import Any
 
 from xai.errors import UserError, one_of
 
+METHODS = ("simclr", "byol")
 STAGES = ("pretext", "heads", "finetune", "selflabel")
 
 
@@ -49,20 +50,24 @@ GLYPHS = Views(
 
 @dataclass(frozen=True)
 class Pretext:
-    """How features are learned: SimCLR (Chen et al. 2020).
+    """How features are learned.
 
     Attributes:
+        method: "simclr" (Chen et al. 2020) or "byol" (Grill et al. 2020).
         epochs: passes over the training pictures.
         batch: pictures in a step, over all processes; twice as many views.
         optimizer: "adamw" or "sgd".
         rate, decay: highest learning rate (after a warm-up, then a cosine), and decay of matrices and kernels.
         warmup: share of the steps in which the rate grows.
-        temperature: of the contrastive loss.
+        temperature: of the contrastive loss of SimCLR.
+        average: decay of BYOL's target network at first; it rises to 1 by the end.
         projection: width of the vectors that are compared.
+        hidden: width of the layers before them, of BYOL.
         monitor: epochs between two measurements of nearest neighbours.
         views: how they are made.
     """
 
+    method: str = "simclr"
     epochs: int = 200
     batch: int = 512
     optimizer: str = "sgd"
@@ -70,7 +75,9 @@ class Pretext:
     decay: float = 1e-4
     warmup: float = 0.05
     temperature: float = 0.1
+    average: float = 0.99
     projection: int = 128
+    hidden: int = 1024
     monitor: int = 5
     views: Views = Views()
 
@@ -223,6 +230,8 @@ class ScanConfig:
             raise one_of("space", self.space, ("projector", "backbone"))
         if self.labels not in ("auto", "none"):
             raise one_of("labels", self.labels, ("auto", "none"))
+        if self.pretext is not None and self.pretext.method not in METHODS:
+            raise one_of("method of the pretext task", self.pretext.method, METHODS)
         ranges: list[tuple[str, float, float, float]] = [
             ("size", self.size, 8, 1024),
             ("threads", self.threads, 1, 1024),

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from xai.scan.config import FineTuning, Group
@@ -37,6 +36,16 @@ class ClusterNetwork(nn.Module):
         scene.processes.agree(self)
         held_out, train = (self.heads.split(scene.outputs(self, p)) for p in (scene.validation, scene.train))
         return held_out, train
+
+    def settled(self, scene: Scene) -> ClusterNetwork:
+        """Copy the network and give its batch norms the means and variances of plain pictures, in eval mode.
+
+        In training they are those of strong views. A teacher that meets plain pictures with them calls other clusters
+        too often, and teaches that (cf. "precise" batch norm, Wu and Johnson 2021).
+        """
+        made = copy.deepcopy(self)
+        scene.settle_norms(made)
+        return made.eval()
 
     def measure(self, scene: Scene, neighbours: Tensor) -> list[list[HeadMeasures]]:
         """Measures of every head on held-out pictures; in eval mode from here on."""
@@ -85,10 +94,9 @@ class FineTuneStage:
         batch = scene.batch(STAGE + 10 * self.number, epoch, step, plan.batch)
         drawn = np.random.default_rng((*batch.key, 7)).integers(0, self._near.shape[1], batch.total)
         chosen = moved(drawn[batch.rows.start : batch.rows.stop], scene.device)
-        places = (batch.own, self._near[batch.own, chosen])
-        views = [scene.view(p, plan.views, batch.draws(use, scene.device)) for use, p in enumerate(places)]
+        views = scene.views((batch.own, self._near[batch.own, chosen]), plan.views, batch)
         with scene.computing():
-            scores = self._called(torch.cat(views)).float()
+            scores = self._called(views).float()
         anchors, neighbours = (self.network.heads.split(scene.gathered(part)) for part in scores.chunk(2))
         made = self.objective(anchors, neighbours)
         self.optimizer.zero_grad(set_to_none=True)
@@ -100,9 +108,10 @@ class FineTuneStage:
         """Measure, and keep the network where it is the best up to now."""
         if self._best is None:
             self._best = self.kept.measure(self.scene, self._held_near)
-        measured = self.network.measure(self.scene, self._held_near)
+        settled = self.network.settled(self.scene)
+        measured = settled.measure(self.scene, self._held_near)
         better = overall(measured).score < overall(self._best).score
         if better:
-            self.kept.load_state_dict(self.network.state_dict())
+            self.kept.load_state_dict(settled.state_dict())
             self._best = measured
         return {**as_row(measured, self.group.heads), "kept": better}

@@ -1,4 +1,4 @@
-"""What the stages make small: contrastive loss, SCAN loss, cross entropy against the teacher's clusters."""
+"""What the stages make small: contrast, prediction, SCAN loss, cross entropy against the teacher's clusters."""
 
 from __future__ import annotations
 
@@ -26,6 +26,18 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     likeness = likeness.masked_fill(torch.eye(len(vectors), dtype=torch.bool, device=vectors.device), -math.inf)
     partner = torch.arange(len(vectors), device=vectors.device).roll(len(first))
     return F.cross_entropy(likeness, partner)
+
+
+def prediction_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Compare predictions with what the target network makes of the other view (BYOL, Grill et al. 2020, eq. 2).
+
+    Args:
+        predicted, wanted: vectors of length 1, (2 n, P): first views of n pictures, then their second views.
+
+    Returns:
+        Mean of 1 - cosine, in [0, 2]: half of the paper's mean squared distance.
+    """
+    return 1 - (predicted * wanted.roll(len(wanted) // 2, 0)).sum(1).mean()
 
 
 def consistency(anchor: Tensor, neighbour: Tensor) -> Tensor:

@@ -105,18 +105,34 @@ class Projector(nn.Sequential):
         super().__init__(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, projection))
 
 
+class NormedProjector(nn.Sequential):
+    """Two layers with a batch norm between them: projector and predictor of BYOL."""
+
+    def __init__(self, width: int, hidden: int, projection: int) -> None:
+        first = nn.Linear(width, hidden, bias=False)
+        super().__init__(first, nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, projection))
+
+
 class PretextNetwork(nn.Module):
     """Backbone and projector.
+
+    Args of the constructor:
+        architecture: of the backbone.
+        projection: width P of the vectors.
+        hidden: width of the layer before them, with a batch norm; None: that of the features, without.
 
     Attributes:
         backbone: normalised pixels (N, 3, h, w) to features (N, D).
         projector: features to vectors (N, P).
     """
 
-    def __init__(self, architecture: str, projection: int) -> None:
+    def __init__(self, architecture: str, projection: int, hidden: int | None = None) -> None:
         super().__init__()
+        width = feature_width(architecture)
         self.backbone = build_backbone(architecture)
-        self.projector = Projector(feature_width(architecture), projection)
+        self.projector: nn.Module = (
+            Projector(width, projection) if hidden is None else NormedProjector(width, hidden, projection)
+        )
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels to vectors of length 1, (N, P)."""

@@ -19,7 +19,7 @@ from xai.io.images import Image, load_image
 from xai.load import load_model
 from xai.model import Model
 from xai.scan.augment import draw_alike, random_views
-from xai.scan.config import Group, ScanConfig
+from xai.scan.config import Group, Pretext, ScanConfig
 from xai.scan.data import stored_pictures
 from xai.scan.nets import HeadBank, PretextNetwork, build_backbone, feature_width, with_head
 from xai.scan.pictures import SPLITS, Pictures
@@ -272,7 +272,7 @@ def embed_pixels(network: PretextNetwork, pixels: Tensor, config: ScanConfig) ->
 def read_pretext(store: RunStore) -> PretextNetwork:
     """Build the network of the pretext task with the weights of a run, in eval mode."""
     config = store.config
-    network = PretextNetwork(config.architecture, projection_width(config))
+    network = build_pretext(config)
     network.load_state_dict({key: _whole(value) for key, value in store.read("pretext").items()})
     return network.eval().requires_grad_(False)
 
@@ -294,9 +294,10 @@ def read_group(store: RunStore, tag: str) -> tuple[nn.Module, HeadBank]:
     return backbone.eval().requires_grad_(False), bank.eval().requires_grad_(False)
 
 
-def projection_width(config: ScanConfig) -> int:
-    """Width of the projector's vectors."""
-    return config.pretext.projection if config.pretext else 128
+def build_pretext(config: ScanConfig) -> PretextNetwork:
+    """Build the network of the pretext task with random weights."""
+    plan = config.pretext or Pretext()
+    return PretextNetwork(config.architecture, plan.projection, plan.hidden if plan.method == "byol" else None)
 
 
 def _whole(value: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from xai.io.geometry import InputFormat
-from xai.scan.augment import Draws, draw, draw_blocks, random_views
+from xai.scan.augment import Draws, draw, random_views
 from xai.scan.config import FineTuning, Pretext, SelfLabelling, Views
 from xai.scan.data import stored_pictures
 from xai.scan.device import moved
@@ -26,6 +26,7 @@ from xai.training.evaluation import Normalise
 
 Network = TypeVar("Network", bound=nn.Module)
 _FORWARD, _FORWARD_GPU = 500, 5000  # pictures in one forward pass without gradients
+_SETTLING = 5000  # pictures that batch norms are settled on
 _VIEWED = 256  # the same, where random views are made on the way, with a key for each such block
 
 
@@ -96,6 +97,11 @@ class Scene:
         made = random_views(self.train[places], views, draws)
         return ((made - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
 
+    def views(self, places: Sequence[Tensor], views: Views, batch: Batch) -> Tensor:
+        """Random views of the pictures at each of several lists of places, made together: (n + n + ..., 3, h, w)."""
+        draws = [batch.draws(use, self.device) for use in range(len(places))]
+        return self.view(torch.cat(list(places)), views, Draws.joined(draws))
+
     def computing(self) -> AbstractContextManager[Any]:
         """Forward passes in bfloat16 on a GPU."""
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else nullcontext()
@@ -123,12 +129,28 @@ class Scene:
         for start in range(0, count, together):
             own = torch.arange(start, min(start + together, count))
             firsts = range(start, start + len(own), _VIEWED)
-            keys = [(self.config.seed, *key, first) for first in firsts]
-            draws = draw_blocks(keys, [min(_VIEWED, count - first) for first in firsts], self.device)
-            pixels = self.view(own.to(self.device), views, draws)
+            blocks = [(first, min(_VIEWED, count - first)) for first in firsts]
+            draws = [draw((self.config.seed, *key, first), n, range(n), self.device) for first, n in blocks]
+            pixels = self.view(own.to(self.device), views, Draws.joined(draws))
             with self.computing():
                 made.append(network(pixels).float())
         return torch.cat(made)
+
+    @torch.no_grad()
+    def settle_norms(self, network: nn.Module) -> None:
+        """Set the running statistics of batch norms to their mean over plain training pictures, 5,000 at most."""
+        norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean
+            norm.train()
+        places = torch.from_numpy(self._order(0, 0)[:_SETTLING]).to(self.device)
+        for own in places.chunk(-(-len(places) // _FORWARD)) if norms else ():
+            with self.computing():
+                network(self._normalise(self.train[own]))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
     def gathered(self, values: Tensor) -> Tensor:
         """Put the rows of all processes together, in the order of the batch; gradients find their way back."""

@@ -113,9 +113,9 @@ class SelfLabelStage:
 
     def _answers(self, epoch: int) -> list[Tensor]:
         """Log-probabilities by the teacher, up to a constant for each picture: (N, R, k) of each size."""
-        scene, split = self.scene, self.network.heads.split
+        scene, split = self.scene, self.teacher.heads.split
         if not self.plan.looks:
-            return self._answered or split(scene.outputs(self.teacher, scene.train))
+            return self._answered or self.teacher.settled(scene).answers(scene)[1]
         found: list[list[Tensor]] = []
         for look in range(self.plan.looks):
             key = (STAGE + 10 * self.number, 1000 + epoch, look)
@@ -128,7 +128,7 @@ class SelfLabelStage:
         self.network.train()
         follow_schedule(self.optimizer, plan, epoch * self.steps + step, self.epochs * self.steps)
         batch = scene.batch(STAGE + 10 * self.number, epoch, step, plan.batch)
-        views = scene.view(batch.own, plan.views, batch.draws(0, scene.device))
+        views = scene.views((batch.own,), plan.views, batch)
         with scene.computing():
             scores = self._called(views).float()
         places = scene.gathered_places(batch.own)
@@ -154,11 +154,12 @@ class SelfLabelStage:
         """Measure the teacher, and keep it where it passes the gate, or where there is none."""
         if self._best is None:
             self._best = self.kept.measure(self.scene, self._held_near)
-        held_out, self._answered = self.teacher.answers(self.scene)
+        settled = self.teacher.settled(self.scene)
+        held_out, self._answered = settled.answers(self.scene)
         measured = measure_heads(held_out, self._answered, self._held_near, self.scene.labels)
         passed = passes(measured, self._best)
         kept = passed or not self.plan.gate
         if kept:
-            self.kept.load_state_dict(self.teacher.state_dict())
+            self.kept.load_state_dict(settled.state_dict())
             self._best = measured
         return {**as_row(measured, self.group.heads), "kept": kept}

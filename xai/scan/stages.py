@@ -17,8 +17,8 @@ from xai.scan.loop import PREVIOUS, Loop, Stage
 from xai.scan.neighbours import nearest, purity
 from xai.scan.nets import PretextNetwork
 from xai.scan.plan import stages_of
-from xai.scan.pretext import PretextStage, new_network
-from xai.scan.run import embed_pixels, heads_of, projection_width, read_group, read_pretext
+from xai.scan.pretext import PRETEXTS, new_network
+from xai.scan.run import embed_pixels, heads_of, read_group, read_pretext
 from xai.scan.scene import Scene, halves
 from xai.scan.selflabel import SelfLabelStage
 from xai.scan.store import RunStore
@@ -40,11 +40,11 @@ class Stages:
     def pretext(self, stop: Stop, tell: Progress) -> bool:
         """Learn features, or take weights that somebody else learned."""
         config, plan = self.config, self.config.pretext
-        network = new_network(self.scene, projection_width(config))
+        network = new_network(self.scene)
         if config.start is not None:
             load_backbone(network, config.start)
         if plan is not None:
-            stage = PretextStage(self.scene, plan, network)
+            stage = PRETEXTS[plan.method](self.scene, plan, network)
             if not self._loop(stage, stop, tell):
                 return False
             network = stage.network

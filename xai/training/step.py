@@ -119,7 +119,11 @@ class Step:
 
 def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Move a running average of all weights and buffers one step; it starts fast: min(decay, (1 + n) / (10 + n))."""
-    keep = min(decay, (1 + step) / (10 + step))
+    move_average(average, network, min(decay, (1 + step) / (10 + step)))
+
+
+def move_average(average: nn.Module, network: nn.Module, keep: float) -> None:
+    """Take 1 - keep of all weights and buffers of a network into a running average of them."""
     with torch.no_grad():
         pairs = zip(average.state_dict().values(), network.state_dict().values(), strict=True)
         floats = []

@@ -99,13 +99,13 @@ def answer(token: str, question: Mapping[str, str]) -> tuple[int, bytes]:
     if int(number) < view.newest:
         return 409, _problem("A newer question was asked meanwhile.")
     try:
-        made = view.make({name: text for name, text in question.items() if name != NUMBER})
+        made = json.dumps(view.make({name: text for name, text in question.items() if name != NUMBER}))
     except UserError as error:
         return 422, _problem(str(error))
     except Exception:
         logging.getLogger(__name__).exception("A view could not be made.")
         return 500, _problem("The view could not be made; the server's log says why.")
-    return 200, json.dumps(made).encode()
+    return 200, made.encode()
 
 
 def _problem(sentence: str) -> bytes:
