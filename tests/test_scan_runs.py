@@ -316,6 +316,21 @@ def test_without_a_gate_the_last_teacher_stays(tmp_path: Path) -> None:
     assert facts["score"] == pytest.approx(sum(first) / 2, abs=1e-6)
 
 
+def test_without_a_gate_the_best_epoch_of_fine_tuning_stays(tmp_path: Path) -> None:
+    bad = FineTuning(epochs=2, batch=32, rate=0.05, views=GLYPHS)
+    kept = {}
+    for gate in (True, False):
+        group = replace(TINY.groups[0], finetune=replace(bad, gate=gate), selflabel=None)
+        start(replace(TINY, groups=(group,)), tmp_path / str(gate))
+        store = RunStore.open(tmp_path / str(gate))
+        rows = [row for row in store.history() if row["stage"] == "finetune-main"]
+        scores = [row["score"]["k3"] + row["score"]["k5"] for row in rows]
+        kept[gate] = store.facts("finetune-main")
+    assert kept[True]["kept_epoch"] == 0 and kept[True]["score"] == pytest.approx(kept[True]["score_before"])
+    assert kept[False]["kept_epoch"] == 1 + int(np.argmin(scores))
+    assert kept[False]["score"] == pytest.approx(min(scores) / 2) and kept[False]["score"] > kept[True]["score"]
+
+
 def test_settled_norms_are_those_of_plain_pictures(finished: Path) -> None:
     scene = open_scene(RunStore.open(finished), torch.device("cpu"), Processes())
     network = scene.ready(ClusterNetwork(*read_group(scene.store, "main")))

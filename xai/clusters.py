@@ -176,7 +176,7 @@ def contrast_sentence(method: str = CLUSTER_CAM) -> str:
 def cloud_on_map(survey: Survey, cluster: int, *, size: tuple[int, int] = (420, 420)) -> Row | None:
     """Write the words of a cluster into the region that speaks for it, on its most typical picture; or None."""
     words, found = survey.words[cluster], survey.members(cluster, 1)
-    if not words or not found.size:
+    if not words or not found.size or not survey.run.has_network:
         return None
     picture = survey.run.pictures(TRAIN)[int(found.prototypes[0])]
     made = map_cluster(survey.run, survey.head, picture, cluster=cluster)

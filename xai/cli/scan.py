@@ -213,13 +213,16 @@ def retrain_heads(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights of a network (.safetensors, .pth).")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Weights (.safetensors, .pth), features (.npz, .npy).")],
     data: Annotated[str, typer.Option("--data", "-d", metavar="DIR|NAME|FILE", help="As for `xai scan train`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN", help="Folder of the new run.")],
     architecture: Annotated[
         str, typer.Option("--architecture", "-a", metavar="NAME", help="That the weights belong to.")
     ] = "resnet50",
-    size: Annotated[int, typer.Option("--size", metavar="PIXELS", help="Side of the working pixels.")] = 224,
+    size: Annotated[
+        int | None,
+        typer.Option("--size", metavar="PIXELS", help="Side of the working pixels: 224, or 64 where features come."),
+    ] = None,
     heads: Annotated[str, typer.Option("--heads", "-c", metavar="K,K,...", help="Numbers of clusters.")] = "10",
     replicas: Annotated[int, typer.Option("--replicas", min=1, help="Heads of each size.")] = 10,
     fine_tune: Annotated[bool, typer.Option("--fine-tune/--no-fine-tune", help="Train the network too.")] = False,
@@ -229,9 +232,10 @@ def import_(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Start a run from weights that were trained elsewhere, in place of a pretext task."""
+    """Start a run from weights that were trained elsewhere, or from features, in place of a pretext task."""
     from dataclasses import replace
 
+    from xai.scan.given import are_features
     from xai.scan.presets import find_preset
     from xai.scan.runner import start
 
@@ -239,7 +243,7 @@ def import_(
         find_preset("pictures"),
         preset="import",
         data=data,
-        size=size,
+        size=size or (64 if are_features(str(file)) else 224),
         architecture=architecture,
         space="backbone",
         start=str(file.resolve()),

@@ -90,6 +90,7 @@ def _intro(survey: Survey) -> str:
         f"Run {run.name}: {len(survey.clusters)} training pictures ({config.data}), network {config.architecture} at "
         f"{config.size} pixels, seed {config.seed}. Head {survey.head.name} has {survey.head.clusters} clusters; "
         f"the run has the heads {', '.join(head.name for head in run.heads)}.",
+        *([] if run.has_network else ["It was made from features, without a network, so its clusters have no maps."]),
         "No label was used in training. Labels, where there are some, only measure; words come from "
         f"{survey.terms.source if survey.terms else 'nowhere: the pictures have none'}.",
     ]
@@ -187,6 +188,8 @@ def _cluster(survey: Survey, cluster: int, wanted: Wanted) -> Iterable[str]:
         if row is not None:
             yield f"<h3>{kind.capitalize()}</h3>{_picture(row.picture, row.alt)}{_say(row.sentence)}"
     yield from _words(survey, cluster)
+    if not survey.run.has_network:
+        return
     yield "<h3>Which places make it this cluster?</h3>"
     row = views.maps_sheet(survey, found.prototypes[:EXPLAINED].tolist(), wanted.method)
     yield _picture(row.picture, row.alt) + _say(row.sentence)

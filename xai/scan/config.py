@@ -111,6 +111,8 @@ class FineTuning:
     Attributes:
         epochs, batch, rate, decay: of Adam; the rate rises during `warmup`, a share of the steps, then falls to zero.
         entropy, memory: as for the heads.
+        gate: let the start stay where no epoch has a better score without labels; without it, as in the paper, the
+            best epoch stays. That score asks for the neighbours of the pretext task, which favours the start.
         views: of the picture and of its neighbour.
     """
 
@@ -121,6 +123,7 @@ class FineTuning:
     warmup: float = 0.1
     entropy: float = 5.0
     memory: int = 4096
+    gate: bool = True
     views: Views = STRONG
 
 
@@ -199,7 +202,8 @@ class ScanConfig:
             compared, so that it holds little of what a view changes (test-time augmentation); 0: that of the plain
             picture, as in the paper.
         half: keep weights in 16 bits.
-        start: weights file for the backbone, or a features file, or None.
+        start: weights file for the backbone, or a features file (see `given`), or None.
+        features: width of the features that a file gave in place of a network; 0: the run has a network.
         pretext: or None: the backbone starts from `start` as it is.
         groups: of heads.
     """
@@ -221,6 +225,7 @@ class ScanConfig:
     embedding_views: int = 0
     half: bool = True
     start: str | None = None
+    features: int = 0
     pretext: Pretext | None = Pretext()
     groups: tuple[Group, ...] = field(default_factory=lambda: (Group(),))
 
@@ -232,6 +237,9 @@ class ScanConfig:
             raise one_of("labels", self.labels, ("auto", "none"))
         if self.pretext is not None and self.pretext.method not in METHODS:
             raise one_of("method of the pretext task", self.pretext.method, METHODS)
+        learns = self.pretext is not None or any(group.finetune or group.selflabel for group in self.groups)
+        if self.features and learns:
+            raise UserError("A run from features has no network: no pretext task, fine-tuning or self-labelling.")
         ranges: list[tuple[str, float, float, float]] = [
             ("size", self.size, 8, 1024),
             ("threads", self.threads, 1, 1024),

@@ -56,7 +56,7 @@ class FineTuneStage:
     """SCAN on pixels as a stage of the loop.
 
     Attributes:
-        kept: network of the best epoch by the mean score on held-out pictures; the start counts as one.
+        kept: network of the best epoch by the mean score on held-out pictures; with a gate the start counts as one.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class FineTuneStage:
 
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure, and keep the network where it is the best up to now."""
-        if self._best is None:
+        if self._best is None and (self.plan.gate or epoch):
             self._best = self.kept.measure(self.scene, self._held_near)
         settled = self.network.settled(self.scene)
         measured = settled.measure(self.scene, self._held_near)
-        better = overall(measured).score < overall(self._best).score
+        better = self._best is None or overall(measured).score < overall(self._best).score
         if better:
             self.kept.load_state_dict(settled.state_dict())
             self._best = measured

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from xai.scan.config import Group, HeadTraining
 from xai.scan.device import moved
 from xai.scan.losses import scan_loss
-from xai.scan.nets import HeadBank, feature_width
+from xai.scan.nets import HeadBank
 from xai.scan.scene import Scene, make_adam
 from xai.scan.usage import HeadMeasures, RunningUsage, as_row, measure_heads
 from xai.training.network import same_start
@@ -99,7 +99,7 @@ class HeadStage:
         with torch.random.fork_rng(devices=[]):
             same_start(self.scene.config.seed * 101 + self.number + 1)
             count = max(self.group.replicas, self.group.tries)
-            return HeadBank(feature_width(self.scene.config.architecture), self.group.heads, count)
+            return HeadBank(self._cached.shape[2], self.group.heads, count)
 
     def open(self, epoch: int) -> None:
         """Nothing to prepare."""

@@ -53,14 +53,15 @@ def add_heads(
         raise UserError(f"The run {quoted(run)} has heads of {', '.join(map(str, there))} clusters already.")
     if folder == EMBEDDED and output is None:
         raise UserError("The run that ships stays as it is: name a copy with --output RUN.")
-    if output is not None:
-        export_run(run, output)
-        folder, store = output, RunStore.open(output)
     first = store.config.groups[0]
     training = first.training if epochs is None else replace(first.training, epochs=epochs)
     finetune = (first.finetune or FineTuning()) if fine_tune else None
     group = Group(f"group{len(store.config.groups) + 1}", tuple(sizes), replicas, training, finetune, None)
-    store.write_config(replace(store.config, groups=(*store.config.groups, group)))
+    changed = replace(store.config, groups=(*store.config.groups, group))  # refuses what makes no sense
+    if output is not None:
+        export_run(run, output)
+        folder, store = output, RunStore.open(output)
+    store.write_config(changed)
     return folder
 
 

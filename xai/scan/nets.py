@@ -92,7 +92,11 @@ def build_backbone(architecture: str) -> nn.Module:
 
 
 def feature_width(architecture: str) -> int:
-    """Number of features D that a backbone gives."""
+    """Number of features D that a backbone gives.
+
+    Raises:
+        UserError: the architecture is unknown.
+    """
     if architecture not in ARCHITECTURES:
         raise one_of("architecture", architecture, ARCHITECTURES)
     return ARCHITECTURES[architecture][1]

@@ -43,7 +43,7 @@ def fitted(config: ScanConfig, count: int) -> tuple[ScanConfig, list[str]]:
 
 def stages_of(config: ScanConfig) -> list[str]:
     """Names of the stages of a run, in order."""
-    names = ["pretext", "neighbours"]
+    names = ["neighbours"] if config.features else ["pretext", "neighbours"]
     for group in config.groups:
         names.append(f"heads-{group.tag}")
         names += [f"finetune-{group.tag}"] * (group.finetune is not None)

@@ -112,8 +112,8 @@ _GPU_200 = ScanConfig(
             heads=(10,),
             replicas=10,
             training=HeadTraining(batch=4096),
-            finetune=FineTuning(epochs=25, rate=3e-4),
-            selflabel=SelfLabelling(epochs=100, batch=500, rate=2e-4, threshold=0.99, average=0.999),
+            finetune=FineTuning(epochs=25, batch=1024, gate=False),
+            selflabel=SelfLabelling(epochs=100, batch=1000, threshold=0.99, average=0.999, gate=False),
         ),
     ),
 )
@@ -129,8 +129,8 @@ _PAPER = ScanConfig(
             heads=(10,),
             replicas=10,
             training=HeadTraining(batch=4096, views=STRONG),
-            finetune=FineTuning(epochs=50, batch=128, memory=0),
-            selflabel=SelfLabelling(epochs=200, batch=1000, threshold=0.99, average=0.999),
+            finetune=FineTuning(epochs=50, batch=128, memory=0, gate=False),
+            selflabel=SelfLabelling(epochs=200, batch=1000, threshold=0.99, average=0.999, gate=False),
         ),
     ),
 )

@@ -114,8 +114,24 @@ class ScanRun:
             raise one_of("head", head, [each.name for each in self.heads])
         return found
 
+    @property
+    def has_network(self) -> bool:
+        """Whether it can be asked about other pictures, and why; a run from given features cannot."""
+        return not self.config.features
+
+    def _need_network(self) -> None:
+        if not self.has_network:
+            raise UserError(
+                f"The run {self.name} was made from features, without a network: its clusters have no maps, and other "
+                "pictures cannot be asked about."
+            )
+
     def network(self, head: str | int | Head | None = None) -> nn.Module:
-        """Network of a head: normalised pixels (N, 3, h, w) to cluster logits (N, k), in eval mode, frozen."""
+        """Network of a head: normalised pixels (N, 3, h, w) to cluster logits (N, k), in eval mode, frozen.
+
+        Raises:
+            UserError: there is no such head, or the run has no network.
+        """
         chosen = self.head(head)
         return self._keep(("network", chosen.name), lambda: self._network(chosen))
 
@@ -125,6 +141,7 @@ class ScanRun:
 
     def _group(self, tag: str) -> tuple[nn.Module, HeadBank]:
         """Backbone and heads of a group, eval mode."""
+        self._need_network()
         return self._keep(("group", tag), lambda: read_group(self.store, tag))
 
     def model(self, head: str | int | Head | None = None) -> Model:
@@ -190,6 +207,7 @@ class ScanRun:
 
     def pretext(self) -> PretextNetwork:
         """The network of the pretext task, in eval mode."""
+        self._need_network()
         return self._keep("pretext", lambda: read_pretext(self.store))
 
     def prepare(self, picture: np.ndarray | Image) -> Tensor:
@@ -280,8 +298,7 @@ def read_pretext(store: RunStore) -> PretextNetwork:
 def read_group(store: RunStore, tag: str) -> tuple[nn.Module, HeadBank]:
     """Build backbone and heads of a group with the latest weights of a run, in eval mode."""
     config = store.config
-    group = next(each for each in config.groups if each.tag == tag)
-    bank = HeadBank(feature_width(config.architecture), group.heads, group.replicas)
+    bank = empty_bank(config, tag)
     name = f"network-{tag}"
     if store.has(name):
         tensors = {key: _whole(value) for key, value in store.read(name).items()}
@@ -292,6 +309,12 @@ def read_group(store: RunStore, tag: str) -> tuple[nn.Module, HeadBank]:
         backbone = read_pretext(store).backbone
         bank.load_state_dict({key: _whole(value) for key, value in store.read(f"heads-{tag}").items()})
     return backbone.eval().requires_grad_(False), bank.eval().requires_grad_(False)
+
+
+def empty_bank(config: ScanConfig, tag: str) -> HeadBank:
+    """Build the heads of a group with random weights."""
+    group = next(each for each in config.groups if each.tag == tag)
+    return HeadBank(config.features or feature_width(config.architecture), group.heads, group.replicas)
 
 
 def build_pretext(config: ScanConfig) -> PretextNetwork:

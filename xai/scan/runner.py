@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 import torchvision
+from torch import Tensor
 
+from xai.errors import UserError
 from xai.load import find_device
 from xai.scan.config import Group, ScanConfig
 from xai.scan.data import Packed, find_pictures, write_pictures
+from xai.scan.given import are_features, read_features
 from xai.scan.glyphs import VERSION
 from xai.scan.plan import costs, fitted, stages_of
 from xai.scan.scene import open_scene
 from xai.scan.stages import Stages, Stop
-from xai.scan.store import RunStore
+from xai.scan.store import GIVEN, RunStore
 from xai.training.batches import Progress
 from xai.training.distributed import Processes
 
@@ -60,6 +63,12 @@ def start(
     """
     place = find_device(device)
     packed = find_pictures(config, on_progress)
+    given: dict[str, Tensor] = {}
+    if are_features(config.start):
+        if packed is None:
+            raise UserError("Features need pictures: name them with --data; glyphs are for runs with a network.")
+        given = read_features(Path(str(config.start)), packed)
+        config = replace(config, architecture="features", features=given["train"].shape[1], pretext=None)
     config, notes = fitted(config, len(packed.train.names) if packed else config.glyphs[0])
     notes += [f"Left out {name}: {reason}" for name, reason in (packed.skipped if packed else ())]
     processes = Processes()
@@ -67,6 +76,8 @@ def start(
         store = RunStore.create(folder, config, _about(packed, notes))
         if packed is not None:
             write_pictures(store, packed)
+        if given:
+            store.write(GIVEN, given)
     processes.wait()  # for the files
     runner = _Runner(RunStore.open(folder), place, processes, on_progress)
     return replace(runner.go(stop), notes=tuple(notes))

@@ -18,10 +18,10 @@ from xai.scan.neighbours import nearest, purity
 from xai.scan.nets import PretextNetwork
 from xai.scan.plan import stages_of
 from xai.scan.pretext import PRETEXTS, new_network
-from xai.scan.run import embed_pixels, heads_of, read_group, read_pretext
+from xai.scan.run import embed_pixels, empty_bank, heads_of, read_group, read_pretext
 from xai.scan.scene import Scene, halves
 from xai.scan.selflabel import SelfLabelStage
-from xai.scan.store import RunStore
+from xai.scan.store import GIVEN, RunStore
 from xai.scan.usage import overall
 from xai.training.batches import Progress
 from xai.training.checkpoint import CHECKPOINT
@@ -53,17 +53,9 @@ class Stages:
 
     def neighbours(self, tell: Progress) -> bool:
         """Features of all pictures, and for each its nearest training pictures."""
-        scene, config = self.scene, self.config
-        network = scene.ready(read_pretext(self.store))
-        parts = {}
-        together = _EMBEDDED if scene.device.type == "cpu" else _EMBEDDED_GPU
-        for split, pixels in (("train", scene.train), ("validation", scene.validation)):
-            tell(0.1, f"features of the {split} pictures")
-            with scene.computing():
-                parts[split] = torch.cat(
-                    [embed_pixels(network, some, config) for some in pixels.split(together)]
-                ).half()
-        self.store.write("features", parts, ("pretext",))
+        scene = self.scene
+        parts = self._given() if self.config.features else self._embedded(tell)
+        self.store.write("features", parts, (self._source,))
         base = F.normalize(parts["train"].float(), dim=1)
         found: dict[str, Tensor] = {}
         for split, own in (("train", 0), ("validation", None)):
@@ -79,6 +71,28 @@ class Stages:
                 for split in parts
             }
         return self._finish("neighbours", **facts)
+
+    @property
+    def _source(self) -> str:
+        """The artefact that features come from."""
+        return GIVEN if self.config.features else "pretext"
+
+    def _given(self) -> dict[str, Tensor]:
+        """The features that the run was given, on the device."""
+        return {split: values.to(self.scene.device) for split, values in self.store.read(GIVEN).items()}
+
+    def _embedded(self, tell: Progress) -> dict[str, Tensor]:
+        """Embed all pictures for comparison: float16 (N, D) by split."""
+        scene, config = self.scene, self.config
+        network = scene.ready(read_pretext(self.store))
+        parts = {}
+        together = _EMBEDDED if scene.device.type == "cpu" else _EMBEDDED_GPU
+        for split, pixels in (("train", scene.train), ("validation", scene.validation)):
+            tell(0.1, f"features of the {split} pictures")
+            with scene.computing():
+                made = [embed_pixels(network, some, config) for some in pixels.split(together)]
+            parts[split] = torch.cat(made).half()
+        return parts
 
     def _mined(
         self, queries: Tensor, base: Tensor, own: int | None, on_progress: Callable[[float], None]
@@ -97,22 +111,31 @@ class Stages:
     def heads(self, group: Group, stop: Stop, tell: Progress) -> bool:
         """Train the heads of a group on cached features, and put the best of each size first."""
         scene, number = self.scene, self.config.groups.index(group)
-        backbone = scene.ready(read_pretext(self.store).backbone)
         cache = f"views-{group.tag}"
-        if not self.store.has(cache):
-            views = cache_views(scene, backbone, group.training, number, lambda f, text: tell(0.9 * f, text))
-            plain = scene.outputs(backbone, scene.validation).half()
-            self.store.write(cache, {"train": views, "validation": plain}, ("pretext",))
-        tensors = {key: value.to(scene.device) for key, value in self.store.read(cache).items()}
+        if self.config.features:
+            given = self._given()
+            tensors = {"train": given["train"].unsqueeze(0), "validation": given["validation"]}
+        else:
+            tensors = self._cached(cache, group, number, tell)
         near = self._near()
         stage = HeadStage(scene, group, number, tensors["train"], tensors["validation"], *near)
         if not self._loop(stage, stop, scaled_tail(tell)):
             return False
         bank = stage.finished(self.history)
-        self.store.write(f"heads-{group.tag}", dict(bank.state_dict()), ("pretext", "neighbours"))
+        self.store.write(f"heads-{group.tag}", dict(bank.state_dict()), (self._source, "neighbours"))
         self._finish(f"heads-{group.tag}")
         self.store.drop(cache)
         return True
+
+    def _cached(self, name: str, group: Group, number: int, tell: Progress) -> dict[str, Tensor]:
+        """Features of training pictures in several views and of plain held-out ones, made once."""
+        scene = self.scene
+        if not self.store.has(name):
+            backbone = scene.ready(read_pretext(self.store).backbone)
+            views = cache_views(scene, backbone, group.training, number, lambda f, text: tell(0.9 * f, text))
+            plain = scene.outputs(backbone, scene.validation).half()
+            self.store.write(name, {"train": views, "validation": plain}, ("pretext",))
+        return {key: value.to(scene.device) for key, value in self.store.read(name).items()}
 
     def finetune(self, group: Group, stop: Stop, tell: Progress) -> bool:
         """Train network and heads of a group together."""
@@ -147,18 +170,26 @@ class Stages:
 
     def predictions(self, group: Group) -> bool:
         """Probabilities of every head for every picture."""
-        scene = self.scene
-        network = read_cluster_network(self.store, group.tag, scene)
         made: dict[str, Tensor] = {}
-        for split, pixels in (("train", scene.train), ("validation", scene.validation)):
-            scores = network.heads.split(scene.outputs(network, pixels))
+        for split, scores in self._scores(group).items():
             by_size = dict(zip(group.heads, scores, strict=True))
             for head in heads_of(group):
                 made[f"{head.name}/{split}"] = by_size[head.clusters][:, head.replica].softmax(1).half()
         network_name = f"network-{group.tag}"
-        parents = (network_name,) if self.store.has(network_name) else ("pretext", f"heads-{group.tag}")
+        parents = (network_name,) if self.store.has(network_name) else (self._source, f"heads-{group.tag}")
         self.store.write(f"predictions-{group.tag}", made, parents)
         return self._finish(f"predictions-{group.tag}")
+
+    def _scores(self, group: Group) -> dict[str, list[Tensor]]:
+        """Logits (N, R, k) of each size for all pictures, by split."""
+        scene = self.scene
+        if self.config.features:
+            bank = empty_bank(self.config, group.tag).to(scene.device).requires_grad_(False)
+            bank.load_state_dict(self.store.read(f"heads-{group.tag}"))
+            return {split: bank(values) for split, values in self._given().items()}
+        network = read_cluster_network(self.store, group.tag, scene)
+        both = {"train": scene.train, "validation": scene.validation}
+        return {split: network.heads.split(scene.outputs(network, pixels)) for split, pixels in both.items()}
 
     def _near(self) -> tuple[Tensor, Tensor]:
         found = self.store.read("neighbours")

@@ -24,6 +24,7 @@ from xai.scan.config import ScanConfig
 
 FORMAT = "xai-scan/1"
 RUN_FILE, STATE_FILE, METRICS_FILE, PICTURES_FILE = "run.json", "state.json", "metrics.jsonl", "pictures.json"
+GIVEN = "given"  # artefact: features that came without a network
 SHARD_BYTES = 15 * 2**20  # every file host takes that
 
 
