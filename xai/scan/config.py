@@ -201,6 +201,8 @@ class ScanConfig:
         embedding_views: views, the same for every picture, whose mean vector is the embedding by which pictures are
             compared, so that it holds little of what a view changes (test-time augmentation); 0: that of the plain
             picture, as in the paper.
+        settle: measure and keep fine-tuned and self-labelled networks with the batch norms of plain pictures; of use
+            where they learn from other views than the pretext task.
         half: keep weights in 16 bits.
         start: weights file for the backbone, or a features file (see `given`), or None.
         features: width of the features that a file gave in place of a network; 0: the run has a network.
@@ -223,6 +225,7 @@ class ScanConfig:
     neighbours: int = 20
     space: str = "projector"
     embedding_views: int = 0
+    settle: bool = True
     half: bool = True
     start: str | None = None
     features: int = 0

@@ -38,13 +38,14 @@ class ClusterNetwork(nn.Module):
         return held_out, train
 
     def settled(self, scene: Scene) -> ClusterNetwork:
-        """Copy the network and give its batch norms the means and variances of plain pictures, in eval mode.
+        """Copy the network, with the batch norms of plain pictures where the run wants that, in eval mode.
 
-        In training they are those of strong views. A teacher that meets plain pictures with them calls other clusters
+        In training they are those of strong views. A teacher that meets plain pictures with them calls some clusters
         too often, and teaches that (cf. "precise" batch norm, Wu and Johnson 2021).
         """
         made = copy.deepcopy(self)
-        scene.settle_norms(made)
+        if scene.config.settle:
+            scene.settle_norms(made)
         return made.eval()
 
     def measure(self, scene: Scene, neighbours: Tensor) -> list[list[HeadMeasures]]:

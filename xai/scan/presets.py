@@ -47,6 +47,7 @@ _GLYPHS = ScanConfig(
     threads=2,
     neighbours=20,
     embedding_views=8,
+    settle=False,
     pretext=Pretext(
         epochs=35, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2, views=GLYPHS
     ),
@@ -68,6 +69,7 @@ _SMOKE = ScanConfig(
     architecture="micro",
     glyphs=(600, 120),
     neighbours=5,
+    settle=False,
     pretext=Pretext(
         epochs=3,
         batch=100,
