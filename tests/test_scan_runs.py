@@ -55,6 +55,7 @@ TINY = ScanConfig(
     glyphs=(64, 24),
     neighbours=4,
     embedding_views=2,
+    settle=True,
     pretext=Pretext(epochs=2, batch=32, optimizer="adamw", rate=2e-3, projection=16, monitor=1, views=GLYPHS),
     groups=(
         Group(

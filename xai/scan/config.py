@@ -225,7 +225,7 @@ class ScanConfig:
     neighbours: int = 20
     space: str = "projector"
     embedding_views: int = 0
-    settle: bool = True
+    settle: bool = False
     half: bool = True
     start: str | None = None
     features: int = 0

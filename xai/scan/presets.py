@@ -47,7 +47,6 @@ _GLYPHS = ScanConfig(
     threads=2,
     neighbours=20,
     embedding_views=8,
-    settle=False,
     pretext=Pretext(
         epochs=35, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2, views=GLYPHS
     ),
@@ -69,7 +68,6 @@ _SMOKE = ScanConfig(
     architecture="micro",
     glyphs=(600, 120),
     neighbours=5,
-    settle=False,
     pretext=Pretext(
         epochs=3,
         batch=100,
@@ -94,6 +92,7 @@ _SMOKE = ScanConfig(
 )
 _CIFAR_MINI = ScanConfig(
     preset="cifar-mini",
+    settle=True,
     data="CIFAR10",
     mean=CIFAR_MEAN,
     std=CIFAR_STD,
@@ -103,6 +102,7 @@ _CIFAR_MINI = ScanConfig(
 )
 _GPU_200 = ScanConfig(
     preset="gpu-200",
+    settle=True,
     data="CIFAR10",
     architecture="resnet18-32",
     mean=CIFAR_MEAN,
@@ -121,6 +121,7 @@ _GPU_200 = ScanConfig(
 )
 _PAPER = ScanConfig(
     preset="paper",
+    settle=True,
     data="CIFAR10",
     architecture="resnet18-32",
     mean=CIFAR_MEAN,
@@ -138,6 +139,7 @@ _PAPER = ScanConfig(
 )
 _PICTURES = ScanConfig(
     preset="pictures",
+    settle=True,
     data="",
     size=64,
     architecture="tiny",
