@@ -42,8 +42,7 @@ class PretextStage:
     name = "pretext"
 
     def __init__(self, scene: Scene, plan: Pretext, network: PretextNetwork) -> None:
-        self.scene, self.plan = scene, plan
-        self.network = scene.ready(network)
+        self.scene, self.plan, self.network = scene, plan, network
         self.epochs, self.steps = plan.epochs, scene.steps(plan.batch)
         learner = scene.ready(self._learner())
         self._called = scene.processes.wrapped(learner, scene.device, 2 * plan.epochs * len(scene.train))

@@ -152,14 +152,13 @@ class SelfLabelStage:
 
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure the teacher, and keep it where it passes the gate, or where there is none."""
-        if self._best is None:
+        if self._best is None and self.plan.gate:
             self._best = self.kept.measure(self.scene, self._held_near)
         settled = self.teacher.settled(self.scene)
         held_out, self._answered = settled.answers(self.scene)
         measured = measure_heads(held_out, self._answered, self._held_near, self.scene.labels)
-        passed = passes(measured, self._best)
-        kept = passed or not self.plan.gate
+        kept = self._best is None or passes(measured, self._best)
         if kept:
             self.kept.load_state_dict(settled.state_dict())
-            self._best = measured
+            self._best = measured if self.plan.gate else None
         return {**as_row(measured, self.group.heads), "kept": kept}
