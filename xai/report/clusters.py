@@ -86,8 +86,9 @@ def write_report(
 
 def _intro(survey: Survey) -> str:
     run, config = survey.run, survey.run.config
+    source = f"network {config.architecture}" if run.has_network else "features from elsewhere, pictures"
     told = [
-        f"Run {run.name}: {len(survey.clusters)} training pictures ({config.data}), network {config.architecture} at "
+        f"Run {run.name}: {len(survey.clusters)} training pictures ({config.data}), {source} at "
         f"{config.size} pixels, seed {config.seed}. Head {survey.head.name} has {survey.head.clusters} clusters; "
         f"the run has the heads {', '.join(head.name for head in run.heads)}.",
         *([] if run.has_network else ["It was made from features, without a network, so its clusters have no maps."]),
