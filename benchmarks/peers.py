@@ -19,6 +19,7 @@ from xai.compute.prepare import prepare
 from xai.compute.segments import Segmenter, segment
 
 TARGET = 3
+WITH_GAP = ", with its completeness gap"  # as ours says it, too
 BATCH = 16  # pictures that a peer takes at once, where it can be told
 
 
@@ -230,9 +231,18 @@ PEERS: dict[str, dict[str, Peer]] = {
         )
     },
     "gradient_shap": {
-        "captum GradientShap": _captum("GradientShap", baselines=_colours, n_samples=lambda here: here.samples)
+        "captum GradientShap": _captum("GradientShap", baselines=_colours, n_samples=lambda here: here.samples),
+        "captum GradientShap" + WITH_GAP: _captum(
+            "GradientShap",
+            baselines=_colours,
+            n_samples=lambda here: here.samples,
+            return_convergence_delta=lambda _: True,
+        ),
     },
-    "deep_lift": {"captum DeepLift": _captum("DeepLift", baselines=_black)},
+    "deep_lift": {
+        "captum DeepLift": _captum("DeepLift", baselines=_black),
+        "captum DeepLift" + WITH_GAP: _captum("DeepLift", baselines=_black, return_convergence_delta=lambda _: True),
+    },
     "deep_lift_shap": {"captum DeepLiftShap": _captum("DeepLiftShap", baselines=_colours)},
     "lrp": {"captum LRP": _captum("LRP")},
     "occlusion": {

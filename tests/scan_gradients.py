@@ -58,7 +58,10 @@ def gradients(target: Path) -> None:
     selflabel = SelfLabelStage(scene, group, 0, ClusterNetwork(pretext.backbone, heads), near[:24])
     step(selflabel)
     assert config.pretext is not None
-    step(PretextStage(scene, config.pretext, new_network(scene)))
+    for looks in (2, 3):
+        stage = PretextStage(scene, replace(config.pretext, looks=looks), new_network(scene))
+        stage.name = f"pretext with {looks} views"
+        step(stage)
     if processes.first:
         torch.save(found, target)
     processes.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -32,7 +33,20 @@ def test_nt_xent_is_the_papers_sum_over_all_anchors() -> None:
         partner = views[(i + 5) % 10]
         others = [math.exp(float(anchor @ view) / 0.3) for k, view in enumerate(views) if k != i]
         total -= math.log(math.exp(float(anchor @ partner) / 0.3) / sum(others))
-    assert float(nt_xent(first, second, 0.3)) == pytest.approx(total / 10, rel=1e-12)
+    assert float(nt_xent((first, second), 0.3)) == pytest.approx(total / 10, rel=1e-12)
+
+
+def test_nt_xent_of_many_views_is_the_mean_over_all_pairs_each_against_other_pictures() -> None:
+    looks = [F.normalize(torch.randn(3, 4, dtype=torch.float64), dim=1) for _ in range(4)]
+    losses = []
+    for a, b in itertools.permutations(range(4), 2):
+        for picture in range(3):
+            anchor = looks[a][picture]
+            own = math.exp(float(anchor @ looks[b][picture]) / 0.3)
+            others = [math.exp(float(anchor @ look[k]) / 0.3) for look in looks for k in range(3) if k != picture]
+            losses.append(-math.log(own / (own + sum(others))))
+    assert len(losses) == 36
+    assert float(nt_xent(looks, 0.3)) == pytest.approx(sum(losses) / 36, rel=1e-12)
 
 
 def test_a_prediction_is_compared_with_the_other_view() -> None:

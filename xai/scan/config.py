@@ -55,7 +55,8 @@ class Pretext:
     Attributes:
         method: "simclr" (Chen et al. 2020) or "byol" (Grill et al. 2020).
         epochs: passes over the training pictures.
-        batch: pictures in a step, over all processes; twice as many views.
+        batch: pictures in a step, over all processes.
+        looks: random views of each picture in a step; BYOL takes two.
         optimizer: "adamw" or "sgd".
         rate, decay: highest learning rate (after a warm-up, then a cosine), and decay of matrices and kernels.
         warmup: share of the steps in which the rate grows.
@@ -70,6 +71,7 @@ class Pretext:
     method: str = "simclr"
     epochs: int = 200
     batch: int = 512
+    looks: int = 2
     optimizer: str = "sgd"
     rate: float = 0.4
     decay: float = 1e-4
@@ -240,6 +242,8 @@ class ScanConfig:
             raise one_of("labels", self.labels, ("auto", "none"))
         if self.pretext is not None and self.pretext.method not in METHODS:
             raise one_of("method of the pretext task", self.pretext.method, METHODS)
+        if self.pretext is not None and self.pretext.method == "byol" and self.pretext.looks != 2:
+            raise UserError(f"BYOL takes 2 views of a picture in a step (pretext.looks), not {self.pretext.looks}.")
         learns = self.pretext is not None or any(group.finetune or group.selflabel for group in self.groups)
         if self.features and learns:
             raise UserError("A run from features has no network: no pretext task, fine-tuning or self-labelling.")
@@ -250,6 +254,8 @@ class ScanConfig:
             ("number of embedding views", self.embedding_views, 0, 100),
             ("validation share", self.validation_share, 1e-6, 0.9),
         ]
+        if self.pretext is not None:
+            ranges += [("number of views in a step", self.pretext.looks, 2, 100)]
         for group in self.groups:
             ranges += [("number of clusters", size, 2, 100_000) for size in group.heads]
             ranges += [("number of replicas", group.replicas, 1, 100), ("number of tries", group.tries, 0, 1000)]

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Contrast two views: each must find its partner among all other views (SimCLR, Chen et al. 2020, eq. 1).
+def nt_xent(views: Sequence[Tensor], temperature: float) -> Tensor:
+    """Contrast views: each must find another one of its picture among those of all other pictures.
 
-    Both views are anchors, as in the paper's equation.
+    Two views: SimCLR (Chen et al. 2020, eq. 1), both as anchors. More: the mean over all pairs of one picture, each
+    against the other pictures alone (Shidani et al. 2024, "Poly-view contrastive learning", arithmetic mean).
 
     Args:
-        first, second: vectors of length 1, (N, P); row i of both shows picture i.
+        views: two or more, vectors of length 1, (N, P) each; row i of all of them shows picture i.
         temperature: of the softmax.
 
     Returns:
-        Mean over the 2 N anchors, in nats.
+        Mean over all ordered pairs of views of one picture, in nats.
     """
-    vectors = torch.cat([first, second])  # (2 N, P)
+    vectors = torch.cat(list(views))  # (V N, P)
     likeness = vectors @ vectors.T / temperature
-    likeness = likeness.masked_fill(torch.eye(len(vectors), dtype=torch.bool, device=vectors.device), -math.inf)
-    partner = torch.arange(len(vectors), device=vectors.device).roll(len(first))
-    return F.cross_entropy(likeness, partner)
+    picture = torch.arange(len(views[0]), device=vectors.device).repeat(len(views))
+    same = picture.unsqueeze(0) == picture.unsqueeze(1)
+    others = likeness.masked_fill(same, -math.inf).logsumexp(1, keepdim=True)
+    pairs = likeness.view(len(vectors), len(views), -1).gather(2, picture.view(-1, 1, 1).expand(-1, len(views), 1))
+    losses = F.softplus(others - pairs.squeeze(2))  # (V N, V): each anchor with all views of its picture
+    itself = torch.eye(len(views), dtype=torch.bool, device=vectors.device).repeat_interleave(len(views[0]), 0)
+    return losses.masked_fill(itself, 0).sum() / (len(vectors) * (len(views) - 1))
 
 
 def prediction_loss(predicted: Tensor, wanted: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def costs(config: ScanConfig, train: int, validation: int) -> dict[str, float]:
     """What each stage costs, in forward passes of one picture; a trained view counts as three."""
     both = train + validation
     made: dict[str, float] = {"neighbours": both * (1 + config.embedding_views)}
-    made["pretext"] = 6.0 * train * config.pretext.epochs if config.pretext else 1.0
+    made["pretext"] = 3.0 * config.pretext.looks * train * config.pretext.epochs if config.pretext else 1.0
     for group in config.groups:
         made[f"heads-{group.tag}"] = train * (1 + group.training.cached) + 0.02 * train * group.training.epochs
         if group.finetune:

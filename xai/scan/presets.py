@@ -107,8 +107,9 @@ _GPU_200 = ScanConfig(
     architecture="resnet18-32",
     mean=CIFAR_MEAN,
     std=CIFAR_STD,
+    space="backbone",
     embedding_views=8,
-    pretext=Pretext(epochs=200, batch=1024, rate=0.6, monitor=25),
+    pretext=Pretext(epochs=200, batch=1024, rate=0.6, decay=5e-4, warmup=0.1, temperature=0.5, monitor=25),
     groups=(
         Group(
             heads=(10,),

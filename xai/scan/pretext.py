@@ -45,7 +45,7 @@ class PretextStage:
         self.scene, self.plan, self.network = scene, plan, network
         self.epochs, self.steps = plan.epochs, scene.steps(plan.batch)
         learner = scene.ready(self._learner())
-        self._called = scene.processes.wrapped(learner, scene.device, 2 * plan.epochs * len(scene.train))
+        self._called = scene.processes.wrapped(learner, scene.device, plan.looks * plan.epochs * len(scene.train))
         self.modules: dict[str, nn.Module] = {"network": learner}
         self.optimizer = _make_optimizer(learner, plan)
 
@@ -54,14 +54,14 @@ class PretextStage:
         return self.network
 
     def _loss(self, views: Tensor, vectors: Tensor) -> Tensor:
-        """Contrast both views of each picture with all others.
+        """Contrast the views of each picture with those of all others.
 
         Args:
-            views: first views, then second ones, (2 n, 3, h, w).
-            vectors: what the learner made of them, (2 n, P).
+            views: first views, then second ones, and so on, (V n, 3, h, w).
+            vectors: what the learner made of them, (V n, P).
         """
-        first, second = (self.scene.gathered(part) for part in vectors.chunk(2))
-        return nt_xent(F.normalize(first, dim=1), F.normalize(second, dim=1), self.plan.temperature)
+        looks = [self.scene.gathered(part) for part in vectors.chunk(self.plan.looks)]
+        return nt_xent([F.normalize(look, dim=1) for look in looks], self.plan.temperature)
 
     def _after(self, done: float) -> None:
         """Do what follows an update, when a share of all steps is done."""
@@ -72,12 +72,12 @@ class PretextStage:
             module.train()
 
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
-        """Make two views of each picture alike."""
+        """Make the views of each picture alike."""
         scene, plan = self.scene, self.plan
         place, places = epoch * self.steps + step, self.epochs * self.steps
         follow_schedule(self.optimizer, plan, place, places)
         batch = scene.batch(STAGE, epoch, step, plan.batch)
-        views = scene.views((batch.own, batch.own), plan.views, batch)
+        views = scene.views((batch.own,) * plan.looks, plan.views, batch)
         with scene.computing():
             vectors = self._called(views).float()
         loss = self._loss(views, vectors)
