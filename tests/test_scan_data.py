@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import ImageOps
+from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
 
 from xai.scan import operations
 from xai.scan.augment import draw, random_views
@@ -96,6 +99,31 @@ def test_no_augmentation_leaves_pictures_as_they_are() -> None:
     pixels = all_pixels(GlyphPictures(Glyphs(4)))
     made = random_views(pixels, PLAIN, draw((0,), 4, range(4), CPU))
     torch.testing.assert_close(made, pixels.float() / 255)
+
+
+def test_there_are_random_numbers_for_all_choices_at_once() -> None:
+    pixels = torch.randint(0, 255, (4, 3, 16, 16), dtype=torch.uint8)
+    made = random_views(pixels, replace(STRONG, operations=10, blur=0.5), draw((0,), 4, range(4), CPU))
+    assert made.shape == pixels.shape and made.isfinite().all()
+
+
+@pytest.mark.parametrize("least", [0.2, 0.6])
+def test_cut_outs_that_fit_are_as_large_as_those_of_torchvision(least: float) -> None:
+    torch.manual_seed(0)
+    drawn = [RandomResizedCrop.get_params(torch.empty(3, 2000, 2000), (least, 1), (3 / 4, 4 / 3)) for _ in range(4000)]
+    _, _, high, wide = (torch.tensor(each) / 2000 for each in zip(*drawn, strict=True))
+    ramp = torch.arange(0, 256, 4, dtype=torch.uint8).expand(64, 64)
+    picture = torch.stack([ramp, ramp.T, ramp]).expand(4000, -1, -1, -1)  # red grows to the right, green downwards
+
+    def areas(fits: bool) -> Tensor:
+        views = Views(crop=least, fits=fits, flip=False, jitter_share=0, grey=0)
+        made = random_views(picture, views, draw((1,), 4000, range(4000), CPU)) * 255 / 4 / 63
+        return (made[:, 0, 32, -1] - made[:, 0, 32, 0]) * (made[:, 1, -1, 32] - made[:, 1, 0, 32])
+
+    places = torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9])
+    expected = (wide * high).quantile(places)
+    torch.testing.assert_close(areas(True).quantile(places), expected, rtol=0, atol=0.02)
+    assert (areas(False).quantile(places) - expected).max() > 0.05
 
 
 def test_a_flip_mirrors_and_half_a_turn_turns() -> None:

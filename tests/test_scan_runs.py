@@ -643,5 +643,7 @@ def test_lists_and_settings_of_the_command_line() -> None:
     assert changed(TINY, "groups.finetune.epochs", "7").groups[0].finetune.epochs == 7
     with pytest.raises(UserError, match="Unknown entry of a run's configuration 'rat'"):
         changed(TINY, "pretext.rat", "1")
+    with pytest.raises(UserError, match="number of random operations must lie between 0 and 10, not 11"):
+        changed(TINY, "pretext.views.operations", "11")
     with pytest.raises(UserError, match=r"value of epochs must be of type int, not 'x'"):
         changed(TINY, "pretext.epochs", "x")

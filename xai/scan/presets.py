@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from xai.errors import one_of
 from xai.scan.config import (
     GLYPHS,
+    ORDINARY,
     STRONG,
     FineTuning,
     Group,
@@ -16,7 +17,6 @@ from xai.scan.config import (
     Pretext,
     ScanConfig,
     SelfLabelling,
-    Views,
 )
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -147,7 +147,13 @@ _PICTURES = ScanConfig(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
     pretext=Pretext(
-        epochs=60, batch=256, optimizer="adamw", rate=2e-3, decay=0.01, temperature=0.2, views=Views(blur=0.2)
+        epochs=60,
+        batch=256,
+        optimizer="adamw",
+        rate=2e-3,
+        decay=0.01,
+        temperature=0.2,
+        views=replace(ORDINARY, blur=0.2),
     ),
     groups=(Group(heads=(5, 10, 20), replicas=5, finetune=FineTuning(epochs=5)),),
 )
