@@ -101,11 +101,10 @@ def against_fastest(seconds: Mapping[str, float]) -> float | None:
 
 def beside_gaps(found: Mapping[str, dict[str, Any]]) -> list[tuple[str, str, float]]:
     """Return method, peer and our time in the peer's, for those peers that say how far their values add up."""
-    every = [(key, each["seconds"]) for key, each in found.items()]
     return [
-        (METHODS[key].label, name, seconds["ours"] / seconds[name])
-        for key, seconds in every
-        for name in seconds
+        (METHODS[key].label, name, each["seconds"]["ours"] / seconds)
+        for key, each in found.items()
+        for name, seconds in each["seconds"].items()
         if name.endswith(WITH_GAP)
     ]
 

@@ -115,7 +115,7 @@ def _sides(views: Views, draws: Draws) -> tuple[Tensor, Tensor]:
         return (area * ratio).sqrt(), (area / ratio).sqrt()
 
     across, down = drawn()
-    for _ in range(_REDRAWS if views.fits and views.crop < 1 else 0):
+    for _ in range(_REDRAWS if views.fits else 0):
         wide, high = drawn()
         keep = (across <= 1) & (down <= 1)
         across, down = torch.where(keep, across, wide), torch.where(keep, down, high)

@@ -24,14 +24,14 @@ def nt_xent(views: Sequence[Tensor], temperature: float) -> Tensor:
         Mean over all ordered pairs of views of one picture, in nats.
     """
     vectors = torch.cat(list(views))  # (V N, P)
-    likeness = vectors @ vectors.T / temperature
-    picture = torch.arange(len(views[0]), device=vectors.device).repeat(len(views))
-    same = picture.unsqueeze(0) == picture.unsqueeze(1)
-    others = likeness.masked_fill(same, -math.inf).logsumexp(1, keepdim=True)
-    pairs = likeness.view(len(vectors), len(views), -1).gather(2, picture.view(-1, 1, 1).expand(-1, len(views), 1))
-    losses = F.softplus(others - pairs.squeeze(2))  # (V N, V): each anchor with all views of its picture
-    itself = torch.eye(len(views), dtype=torch.bool, device=vectors.device).repeat_interleave(len(views[0]), 0)
-    return losses.masked_fill(itself, 0).sum() / (len(vectors) * (len(views) - 1))
+    looks, pictures = len(views), len(views[0])
+    likeness = (vectors @ vectors.T / temperature).view(looks, pictures, looks, pictures)
+    same = torch.eye(pictures, dtype=torch.bool, device=vectors.device)[:, None]  # (N, 1, N)
+    others = likeness.masked_fill(same, -math.inf).logsumexp((2, 3))  # (V, N)
+    pairs = likeness.diagonal(dim1=1, dim2=3)  # (V, V, N): each anchor with all views of its picture
+    itself = torch.eye(looks, dtype=torch.bool, device=vectors.device)[:, :, None]
+    losses = F.softplus(others[:, None] - pairs).masked_fill(itself, 0)
+    return losses.sum() / (looks * (looks - 1) * pictures)
 
 
 def prediction_loss(predicted: Tensor, wanted: Tensor) -> Tensor:

@@ -42,14 +42,13 @@ def find_preset(name: str) -> ScanConfig:
     return PRESETS[name].config
 
 
+_ON_PROCESSOR = Pretext(optimizer="adamw", rate=2e-3, decay=0.01, temperature=0.2)
 _GLYPHS = ScanConfig(
     preset="embedded",
     threads=2,
     neighbours=20,
     embedding_views=8,
-    pretext=Pretext(
-        epochs=35, batch=128, optimizer="adamw", rate=2e-3, decay=0.01, warmup=0.1, temperature=0.2, views=GLYPHS
-    ),
+    pretext=replace(_ON_PROCESSOR, epochs=35, batch=128, warmup=0.1, views=GLYPHS),
     groups=(
         Group(
             heads=(3, 8, 24),
@@ -68,18 +67,7 @@ _SMOKE = ScanConfig(
     architecture="micro",
     glyphs=(600, 120),
     neighbours=5,
-    pretext=Pretext(
-        epochs=3,
-        batch=100,
-        optimizer="adamw",
-        rate=2e-3,
-        decay=0.01,
-        warmup=0.1,
-        temperature=0.2,
-        projection=32,
-        monitor=1,
-        views=GLYPHS,
-    ),
+    pretext=replace(_ON_PROCESSOR, epochs=3, batch=100, warmup=0.1, projection=32, monitor=1, views=GLYPHS),
     groups=(
         Group(
             heads=(3, 8),
@@ -97,7 +85,7 @@ _CIFAR_MINI = ScanConfig(
     mean=CIFAR_MEAN,
     std=CIFAR_STD,
     limit=5000,
-    pretext=Pretext(epochs=60, batch=256, optimizer="adamw", rate=2e-3, decay=0.01, temperature=0.2),
+    pretext=replace(_ON_PROCESSOR, epochs=60, batch=256),
     groups=(Group(heads=(10,), replicas=10, finetune=FineTuning(epochs=5)),),
 )
 _GPU_200 = ScanConfig(
@@ -146,15 +134,7 @@ _PICTURES = ScanConfig(
     architecture="tiny",
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
-    pretext=Pretext(
-        epochs=60,
-        batch=256,
-        optimizer="adamw",
-        rate=2e-3,
-        decay=0.01,
-        temperature=0.2,
-        views=replace(ORDINARY, blur=0.2),
-    ),
+    pretext=replace(_ON_PROCESSOR, epochs=60, batch=256, views=replace(ORDINARY, blur=0.2)),
     groups=(Group(heads=(5, 10, 20), replicas=5, finetune=FineTuning(epochs=5)),),
 )
 
