@@ -11,6 +11,8 @@ from playwright.sync_api import expect
 from scan_runs import make_run
 
 from benchmarks.app_latency import is_ready, running_app
+from xai.scan.explain.survey import Survey, find_terms
+from xai.scan.run import open_run
 
 pytestmark = pytest.mark.browser
 VIEWS = {
@@ -52,6 +54,17 @@ def test_view_is_sound_and_accessible_in_both_themes(path, visit):
 def test_view_on_a_phone(path, visit):
     page, seen = visit(path, width=400)
     assert overflow(page) <= 0 and not seen.errors
+
+
+def test_a_cluster_has_the_words_of_the_head_that_is_shown(visit):
+    page, seen = visit("clusters?run=embedded&head=k8")
+    run = open_run("embedded")
+    titles = {size: Survey(run, run.head(size), find_terms(run)).title(0) for size in (8, 24, 3)}
+    assert len(set(titles.values())) > 1
+    for size, title in titles.items():
+        page.get_by_text(f"{size} clusters").first.click()
+        expect(page.get_by_test_id("stSelectbox").nth(1).locator("input")).to_have_value(title)
+    assert not seen.errors
 
 
 def test_the_plane_holds_a_dot_for_each_picture(visit):

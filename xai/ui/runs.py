@@ -14,6 +14,7 @@ from xai.scan.explain.survey import Survey, find_terms, main_heads
 from xai.scan.run import EMBEDDED, Head, ScanRun, open_run
 from xai.ui import caching, state
 
+_CLUSTER_OF = "_cluster_of"
 FOLDER = "runs"  # below it, each run has a folder; XAI_RUNS names another place
 NONE_YET = (
     "There is no clustering run to look at. Make one with `xai scan train --preset embedded --output runs/mine` and "
@@ -78,6 +79,10 @@ def choose_cluster(survey: Survey) -> int:
     state.adopt("cluster", lambda text: _read_cluster(survey.head, text), survey.title)
     state.rerun_if_respelled()
     state.keep_valid("cluster", clusters, 0)
+    about = (survey.run.name, survey.head.name)
+    if st.session_state.get(_CLUSTER_OF) != about:  # set again: else the browser goes on showing the words it has
+        st.session_state[_CLUSTER_OF] = about
+        st.session_state["cluster"] = st.session_state["cluster"]
     return st.selectbox("Cluster", clusters, format_func=survey.title, key="cluster", bind="query-params")
 
 
