@@ -374,6 +374,15 @@ def test_targets_make_a_row_or_a_file_each(run: Run) -> None:
     assert len(limits) == 1  # both on one scale
 
 
+def test_how_far_the_values_add_up_is_printed(run: Run) -> None:
+    lift = ["explain", "--img", "photo.png", *TINY, "--target", "1", "--method"]
+    done = run(*lift, "deep_lift", "--json")
+    told = done.json["results"][0]["adds_up"]
+    assert told.startswith("The values add up to ")
+    assert told in run(*lift, "deep_lift").out
+    assert "add up" not in run(*lift, "saliency").out
+
+
 def test_layers_are_fused(run: Run) -> None:
     run("explain", "--img", "photo.png", *TINY, "--layer", "0", "--layer", "2", "--save-raw", "map.npy")
     assert RunSpec.load("output.json").layer == ("0", "2")

@@ -8,7 +8,9 @@ import torch
 from networks import ResidualNet, VggNet, seeded
 
 import xai
+from xai.compute.trace import score_pixels
 from xai.errors import UserError
+from xai.registry import METHODS
 from xai.spec import RunSpec
 
 
@@ -172,3 +174,33 @@ def test_a_picture_too_small_for_keep_is_one_sentence():
     for call in (xai.explain, xai.predict, xai.trace):
         with pytest.raises(UserError, match=r"cannot take a picture of 9 x 7 as it is; use resize"):
             call(model, np.zeros((7, 9, 3), np.uint8), resize="keep")
+
+
+PROMISED = ("integrated_gradients", "gradient_shap", "deep_lift", "deep_lift_shap", "lrp", "kernel_shap")
+
+
+def test_methods_say_how_far_their_values_add_up(model, picture):
+    """The sum is that of the map itself, and what it should be is asked of the network here."""
+    for key in PROMISED:
+        made = xai.explain(model, picture, key, target=[1, 2], **({"samples": 40} if key == "kernel_shap" else {}))
+        assert len(made.totals) == 2 and made.method.total
+        for values, (found, _), name in zip(made.map, made.totals, made.target_names, strict=True):
+            shown = values
+            if key == "kernel_shap":  # each superpixel's value stands at each of its pixels
+                labels = made.details.segments.numpy()
+                shown = np.array([values[labels == label][0] for label in range(labels.max() + 1)])
+            assert found == pytest.approx(float(shown.astype(np.float64).sum()), abs=1e-5)
+            assert f"{found:.4g} of " in made.totals_text and name in made.totals_text
+    made = xai.explain(model, picture, "deep_lift", target=1)
+    pixels = model.prepare((made.image,), "center-crop").pixels
+    rise = [float(score_pixels(model.classifier, each)[0, 1]) for each in (pixels, torch.zeros_like(pixels))]
+    assert made.totals[0] == pytest.approx((rise[0] - rise[1],) * 2, abs=1e-4)
+    assert made.totals_text.endswith("the score of the picture less that of the baseline.")
+
+
+def test_nothing_is_said_of_sums_where_nothing_is_promised(model, picture):
+    for key, options in {"saliency": {}, "grad_cam": {}, "deep_lift": {"channels": "norm"}}.items():
+        made = xai.explain(model, picture, key, target=1, **options)
+        assert made.totals == () and made.totals_text == ""
+    totals = {key for key, method in METHODS.items() if method.total}
+    assert totals == set(PROMISED)

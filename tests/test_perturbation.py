@@ -232,7 +232,7 @@ def test_sampled_values_add_up_and_come_near_the_exact_ones(trace, samples):
     some = kernel_shap(trace, [3, 1], segmenter="grid", n_segments=9, samples=samples).details
     assert exact.exact and not some.exact and some.samples == samples
     for details in (exact, some):
-        assert details.gap.abs().max() < 1e-15
+        assert details.completeness_gap.abs().max() < 1e-15
         assert torch.allclose(details.values.sum(1), details.outputs - details.base, atol=1e-14)
     if samples == 100:
         assert ((some.values - exact.values).abs() < 4 * some.standard_errors).all()

@@ -101,6 +101,27 @@ class Explanation:
             **options,
         )
 
+    @cached_property
+    def totals(self) -> tuple[tuple[float, float], ...]:
+        """For each target the sum of all values and what the method promises it to be; empty without a promise.
+
+        In the unit of what is explained: the score, or the probability where the option `output` says so. Magnitudes
+        (`channels` other than "sum") add up to nothing that is promised.
+        """
+        promised = getattr(self.details, "score_difference", None)
+        if promised is None or self.params.get("channels", "sum") != "sum":
+            return ()
+        found = promised.double() + self.details.completeness_gap.double()  # type: ignore[union-attr]
+        return tuple(zip(found.tolist(), promised.tolist(), strict=True))
+
+    @property
+    def totals_text(self) -> str:
+        """Say in a sentence how far the values add up, for each target; empty where nothing is promised."""
+        pairs = [f"{found:.4g} of {promised:.4g}" for found, promised in self.totals]
+        if len(pairs) > 1:
+            pairs = [f"{each} ({name})" for each, name in zip(pairs, self.target_names, strict=True)]
+        return f"The values add up to {', '.join(pairs)}, the {self.method.total}." if pairs else ""
+
     def _model_title(self) -> str:
         return f"{self.spec.model} ({self.spec.weights})"
 

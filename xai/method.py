@@ -92,6 +92,7 @@ class Method:
         reads_class: False where the map is the same for every class.
         from_pixels: whether it differentiates the traced pass itself by the pixels, where the trace starts there.
         within: share of the values that a colour scale holds: maps of single pixels have a few far above all others.
+        total: what the values should add up to, in words; empty where the method promises nothing.
     """
 
     key: str
@@ -111,6 +112,7 @@ class Method:
     reads_class: bool = True
     from_pixels: bool = False
     within: float = 1.0
+    total: str = ""
 
     @property
     def defaults(self) -> dict[str, Value]:

@@ -75,6 +75,8 @@ class Keeper:
             return
         if self.records:
             print_table(("file", "class:probability", "layer", "values"), [_row(record) for record in self.records])
+        for text in dict.fromkeys(record["adds_up"] for record in self.records if record["adds_up"]):
+            print(text)
         _show_superpixels(self.records)
 
 
@@ -107,6 +109,7 @@ def _record(source: Source, explanation: Explanation, path: Path, raw: Path | No
                 explanation.target, names, probabilities, explanation.map, strict=True
             )
         ],
+        "adds_up": explanation.totals_text,
         "seconds": explanation.seconds,
     }
 

@@ -28,9 +28,10 @@ class ShapDetails:
             fewer pairs of samples than superpixels.
         base: float64 (K,), the output with all superpixels hidden.
         outputs: float64 (K,), the output for the picture itself.
-        gap: float64 (K,), outputs - base - sum of the values: rounding only.
         exact: whether all 2^d coalitions were scored.
         samples: how many coalitions were scored, with these two.
+        score_difference: float64 (K,), outputs - base: what the values should add up to.
+        completeness_gap: float64 (K,), sum of the values less that: rounding only.
     """
 
     segments: Tensor
@@ -38,9 +39,10 @@ class ShapDetails:
     standard_errors: Tensor
     base: Tensor
     outputs: Tensor
-    gap: Tensor
     exact: bool
     samples: int
+    score_difference: Tensor
+    completeness_gap: Tensor
 
 
 def kernel_shap(
@@ -108,8 +110,9 @@ def kernel_shap(
         values, inverse = shapley_values(coalitions, answers, weights)
         errors = torch.zeros_like(values) if exact else _standard_errors(coalitions, answers, values, inverse)
         base, whole = answers[0], answers[1]
-        gap = whole - base - values.sum(1)
-        details = ShapDetails(segments, values, errors, base, whole, gap, exact, len(coalitions))
+        rise = whole - base
+        gap = values.sum(1) - rise
+        details = ShapDetails(segments, values, errors, base, whole, exact, len(coalitions), rise, gap)
         return Attribution(paint(values, segments), details)
 
     return each_picture(trace, targets, explain_one, on_progress)

@@ -155,6 +155,7 @@ ENTRIES = (
         limits="It explains the difference from a baseline, so pixels that look like the baseline get nothing.",
         hohman=_CATEGORIES,
         within=_WITHIN,
+        total="score of the picture less that of the baseline",
         params=(
             Param("steps", 32, "points on the line from the baseline", low=1, high=500, step=1),
             _BASELINE,
@@ -175,6 +176,7 @@ ENTRIES = (
         limits="It adds up to the score only on average over many samples, and its baselines are not photographs.",
         hohman=_CATEGORIES,
         within=_WITHIN,
+        total="score of the picture less the mean score of the baselines",
         params=(_samples(32, "random baselines"), _RANDOM_BASELINE, _channels("sum")),
         random=True,
     ),
@@ -192,6 +194,7 @@ ENTRIES = (
         limits="It explains the difference from a baseline, and two networks that compute the same may get other maps.",
         hohman=_CATEGORIES,
         within=_WITHIN,
+        total="score of the picture less that of the baseline",
         params=(_BASELINE, _channels("sum")),
     ),
     Method(
@@ -208,6 +211,7 @@ ENTRIES = (
         limits="It only comes near Shapley values, and its random baselines are not photographs.",
         hohman=_CATEGORIES,
         within=_WITHIN,
+        total="score of the picture less the mean score of the baselines",
         params=(_samples(8, "random baselines"), _RANDOM_BASELINE, _channels("sum")),
         random=True,
     ),
@@ -225,6 +229,7 @@ ENTRIES = (
         limits="With a small epsilon it is gradient times normalised input, and biases keep a part of the score.",
         hohman=_CATEGORIES,
         within=_WITHIN,
+        total="score of the picture",
         params=(
             Param(
                 "rule", "epsilon", "epsilon everywhere, or positive contributions in convolutions", choices=LRP_RULES

@@ -87,6 +87,7 @@ ENTRIES = (
         limits="The values depend on the superpixels and on the fill, and most coalitions are pictures unlike any that "
         "the network was trained on.",
         hohman=_CATEGORIES,
+        total="output for the picture less that with all superpixels hidden",
         params=(
             *_SEGMENT_PARAMS,
             *_FILL_PARAMS,

@@ -78,11 +78,12 @@ def scene_at(asked: Asked, values: Values, made: Explanation | None) -> dict[str
     method, span = made.method, f"raw values {made.map.min():.3g} to {made.map.max():.3g}"
     beyond = f" {1 - method.within:.1%} of the values lie beyond the scale." if method.within < 1 else ""
     nothing = "" if made.map.any() else "The map is zero everywhere: nothing at this layer speaks for the class. "
+    adds_up = f" {made.totals_text}" if made.totals else ""
     shown = scene(
         panels,
         stage(made.image, made.box),
         label=f"{method.label} of {made.image.name}",
-        note=f"{nothing}{method.label}{where}, {span}.{beyond} {method.limits} ({method.paper}).",
+        note=f"{nothing}{method.label}{where}, {span}.{beyond}{adds_up} {method.limits} ({method.paper}).",
         address=address,
         scale=colour_scale(drawing, limit, signed=made.signed),
     )
