@@ -190,12 +190,12 @@ def test_methods_say_how_far_their_values_add_up(model, picture):
                 labels = made.details.segments.numpy()
                 shown = np.array([values[labels == label][0] for label in range(labels.max() + 1)])
             assert found == pytest.approx(float(shown.astype(np.float64).sum()), abs=1e-5)
-            assert f"{found:.4g} of " in made.totals_text and name in made.totals_text
+            assert f"{found:.4g} against " in made.totals_text and name in made.totals_text
     made = xai.explain(model, picture, "deep_lift", target=1)
     pixels = model.prepare((made.image,), "center-crop").pixels
     rise = [float(score_pixels(model.classifier, each)[0, 1]) for each in (pixels, torch.zeros_like(pixels))]
     assert made.totals[0] == pytest.approx((rise[0] - rise[1],) * 2, abs=1e-4)
-    assert made.totals_text.endswith("the score of the picture less that of the baseline.")
+    assert made.totals_text.endswith("for the score of the picture less that of the baseline.")
 
 
 def test_nothing_is_said_of_sums_where_nothing_is_promised(model, picture):

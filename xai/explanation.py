@@ -117,10 +117,10 @@ class Explanation:
     @property
     def totals_text(self) -> str:
         """Say in a sentence how far the values add up, for each target; empty where nothing is promised."""
-        pairs = [f"{found:.4g} of {promised:.4g}" for found, promised in self.totals]
+        pairs = [f"{found:.4g} against {promised:.4g}" for found, promised in self.totals]
         if len(pairs) > 1:
             pairs = [f"{each} ({name})" for each, name in zip(pairs, self.target_names, strict=True)]
-        return f"The values add up to {', '.join(pairs)}, the {self.method.total}." if pairs else ""
+        return f"The values add up to {', '.join(pairs)} for the {self.method.total}." if pairs else ""
 
     def _model_title(self) -> str:
         return f"{self.spec.model} ({self.spec.weights})"
