@@ -380,6 +380,8 @@ def test_how_far_the_values_add_up_is_printed(run: Run) -> None:
     told = done.json["results"][0]["adds_up"]
     assert told.startswith("The values add up to ")
     assert told in run(*lift, "deep_lift").out
+    each = run(*lift, "deep_lift", "--target", "2", "--output", "each").out  # a file for each class
+    assert all(f"deep_lift_{target}.png: The values add up to " in each for target in (1, 2))
     assert "add up" not in run(*lift, "saliency").out
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from xai.compute.attribution import Attribution, Progress, part_of
+from xai.compute.attribution import AddsUp, Attribution, Progress, part_of
 from xai.compute.trace import Trace
 from xai.errors import UserError
 from xai.io.files import write_atomic
@@ -108,11 +108,12 @@ class Explanation:
         In the unit of what is explained: the score, or the probability where the option `output` says so. Magnitudes
         (`channels` other than "sum") add up to nothing that is promised.
         """
-        promised = getattr(self.details, "score_difference", None)
-        if promised is None or self.params.get("channels", "sum") != "sum":
+        if not isinstance(self.details, AddsUp) or self.params.get("channels", "sum") != "sum":
             return ()
-        found = promised.double() + self.details.completeness_gap.double()  # type: ignore[union-attr]
-        return tuple(zip(found.tolist(), promised.tolist(), strict=True))
+        promised, gap = self.details.score_difference, self.details.completeness_gap
+        if promised is None or gap is None:
+            return ()
+        return tuple(zip((promised + gap).tolist(), promised.tolist(), strict=True))
 
     @property
     def totals_text(self) -> str:

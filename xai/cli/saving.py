@@ -75,8 +75,9 @@ class Keeper:
             return
         if self.records:
             print_table(("file", "class:probability", "layer", "values"), [_row(record) for record in self.records])
-        for text in dict.fromkeys(record["adds_up"] for record in self.records if record["adds_up"]):
-            print(text)
+        for record in (each for each in self.records if each["adds_up"]):
+            where = f"{record['output']}: " if len(self.records) > 1 else ""
+            print(where + record["adds_up"])
         _show_superpixels(self.records)
 
 

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 Progress = Callable[[float, Tensor | None], None]
 """Called with (fraction done in [0, 1], partial maps or None); may raise `Cancelled`."""
+
+
+@runtime_checkable
+class AddsUp(Protocol):
+    """Details of a method whose values may have to add up to something."""
+
+    @property
+    def score_difference(self) -> Tensor | None:
+        """What they should add up to: (K,), or None where nothing is promised."""
+
+    @property
+    def completeness_gap(self) -> Tensor | None:
+        """Sum of all values less that: (K,), or None."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,8 +30,6 @@ class ShapDetails:
         outputs: float64 (K,), the output for the picture itself.
         exact: whether all 2^d coalitions were scored.
         samples: how many coalitions were scored, with these two.
-        score_difference: float64 (K,), outputs - base: what the values should add up to.
-        completeness_gap: float64 (K,), sum of the values less that: rounding only.
     """
 
     segments: Tensor
@@ -41,8 +39,16 @@ class ShapDetails:
     outputs: Tensor
     exact: bool
     samples: int
-    score_difference: Tensor
-    completeness_gap: Tensor
+
+    @property
+    def score_difference(self) -> Tensor:
+        """What the values should add up to: float64 (K,)."""
+        return self.outputs - self.base
+
+    @property
+    def completeness_gap(self) -> Tensor:
+        """Sum of the values less that, rounding only: float64 (K,)."""
+        return self.values.sum(1) - self.score_difference
 
 
 def kernel_shap(
@@ -110,9 +116,7 @@ def kernel_shap(
         values, inverse = shapley_values(coalitions, answers, weights)
         errors = torch.zeros_like(values) if exact else _standard_errors(coalitions, answers, values, inverse)
         base, whole = answers[0], answers[1]
-        rise = whole - base
-        gap = values.sum(1) - rise
-        details = ShapDetails(segments, values, errors, base, whole, exact, len(coalitions), rise, gap)
+        details = ShapDetails(segments, values, errors, base, whole, exact, len(coalitions))
         return Attribution(paint(values, segments), details)
 
     return each_picture(trace, targets, explain_one, on_progress)
