@@ -30,7 +30,7 @@ from side_by_side import load, medians, normalised, options_parser, table, time_
 
 import xai
 from xai.compute.lime import lime
-from xai.compute.lime_sampling import Plan, ask_neighbours
+from xai.compute.lime_sampling import Neighbours, Plan, ask_neighbours
 from xai.compute.lime_solve import Fit
 from xai.compute.segments import Segmenter
 from xai.io.samples import sample_names
@@ -92,13 +92,13 @@ def our_runs(case: Case, most: int, runs: int) -> list[Callable[[int], np.ndarra
     for seed in range(runs):
         plan = Plan(most, False, 0.25, "cosine", seed, smooth=True)
         known = ask_neighbours(case.masked, case.segments, plan, on_check=None, on_progress=None)
-        made.append(lambda count, known=known: _fit_first(known.plan, known.of_target(0), count))
+        made.append(lambda count, known=known: _fit_first(known, count))
     return made
 
 
-def _fit_first(plan: Plan, parts: Sequence[torch.Tensor], count: int) -> np.ndarray:
-    samples, outputs, weights = (each[:count] for each in parts)
-    return plan.fit(samples, outputs, weights, Fit()).coefficients.numpy()
+def _fit_first(known: Neighbours, count: int) -> np.ndarray:
+    rows = torch.arange(len(known.samples)) < count
+    return known.part(rows).fit_target(0, Fit()).coefficients.numpy()
 
 
 def seconds_of_a_call(model: xai.Model, case: Case, count: int, rounds: int) -> dict[str, float]:

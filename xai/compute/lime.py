@@ -12,6 +12,7 @@ from xai.compute.attribution import Attribution, Progress
 from xai.compute.fills import make_fill
 from xai.compute.lime_package import ask_with_package
 from xai.compute.lime_sampling import Neighbours, Plan, ask_neighbours, read_samples
+from xai.compute.lime_smooth import ROUGH
 from xai.compute.lime_solve import Fit, Surrogate, standard_errors
 from xai.compute.masking import MaskedPicture, each_picture, paint
 from xai.compute.segments import Segmenter, segment
@@ -119,7 +120,7 @@ def lime(
 
         def on_check(fraction: float, known: Neighbours) -> None:
             if on_progress:
-                on_progress(fraction, draw_map(known.fit(how)))
+                on_progress(fraction, draw_map(known.fit(how, ROUGH)))
 
         if engine == "lime":
             known, surrogates = ask_with_package(masked, segments, plan, how, on_progress)

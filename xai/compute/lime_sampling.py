@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from xai.compute.attribution import Progress
-from xai.compute.lime_smooth import can_smooth, smooth
+from xai.compute.lime_smooth import FINE, MOST, ROUGH, Told, can_smooth, centres, smooth
 from xai.compute.lime_solve import Fit, Surrogate, fit_surrogate, kernel_weights
-from xai.compute.masking import MaskedPicture
+from xai.compute.masking import MaskedPicture, read_output
 from xai.errors import UserError
 
 FIRST_CHECK, GROWTH = 100, 1.25  # samples at the first check, and the factor from one to the next
@@ -42,12 +42,26 @@ class Plan:
         """Return the weights of samples (n, d): float64 (n,)."""
         return kernel_weights(samples, self.kernel_width, self.distance)
 
-    def fit(self, samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -> Surrogate:
-        """Fit a linear model to outputs (n,) of samples (n, d), smoothed if that is planned and can be done."""
-        fitted = fit_surrogate(samples, outputs, weights, how)
-        if self.smooth and can_smooth(how, fitted):
-            return smooth(fitted, samples, outputs, weights, how, self.weigh)
-        return fitted
+
+@dataclass(frozen=True, eq=False)
+class Behind:
+    """What the outputs of samples are made of.
+
+    Attributes:
+        scores: (m, classes), of the first m samples, MOST at most.
+        targets: the K classes asked about.
+        output: "probability" or "score".
+        places: float64 (d, 2), where the superpixels are, see `centres`.
+    """
+
+    scores: Tensor
+    targets: tuple[int, ...]
+    output: str
+    places: Tensor
+
+    def tell(self, k: int, samples: Tensor, outputs: Tensor, weights: Tensor) -> Told:
+        """Put together what is known about one target."""
+        return Told(samples, outputs, weights, self.scores[: len(samples)], self.targets[k], self.output, self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +74,7 @@ class Neighbours:
         weights: float64 (n,).
         used: for each of K targets, how many of the samples, from the first, its model is fitted on.
         plan: how they were drawn.
+        behind: what the outputs were made of; None where it was not kept, and then nothing is smoothed.
     """
 
     samples: Tensor
@@ -67,10 +82,30 @@ class Neighbours:
     weights: Tensor
     used: tuple[int, ...]
     plan: Plan
+    behind: Behind | None = None
 
-    def fit(self, how: Fit) -> list[Surrogate]:
-        """Fit one linear model for each target."""
-        return [self.plan.fit(*self.of_target(k), how) for k in range(len(self.used))]
+    def fit(self, how: Fit, more: int = FINE) -> list[Surrogate]:
+        """Fit one linear model for each target; `more` as for `smooth`."""
+        return [self.fit_target(k, how, more) for k in range(len(self.used))]
+
+    def fit_target(self, k: int, how: Fit, more: int = FINE) -> Surrogate:
+        """Fit the linear model of one target, smoothed if that can be done."""
+        samples, outputs, weights = self.of_target(k)
+        fitted = fit_surrogate(samples, outputs, weights, how)
+        if self.behind is None or not can_smooth(how, fitted):
+            return fitted
+        return smooth(fitted, self.behind.tell(k, samples, outputs, weights), how, self.plan.weigh, more)
+
+    def part(self, rows: Tensor) -> Neighbours:
+        """Keep only some samples, where rows (n,) is True."""
+        return replace(
+            self,
+            samples=self.samples[rows],
+            outputs=self.outputs[rows],
+            weights=self.weights[rows],
+            used=tuple(int(rows[:each].sum()) for each in self.used),
+            behind=self.behind and replace(self.behind, scores=self.behind.scores[rows[: len(self.behind.scores)]]),
+        )
 
     def of_target(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return samples, outputs and weights for one target."""
@@ -135,44 +170,45 @@ def ask_neighbours(
         on_progress: called after every batch; may raise `Cancelled`.
     """
     coalitions = draw_coalitions(plan.limit, int(segments.max()) + 1, plan.seed)
-    samples, weights = coalitions.double(), plan.weigh(coalitions)
+    samples, weights, places = coalitions.double(), plan.weigh(coalitions), centres(segments)
     outputs = torch.zeros(plan.limit, len(masked.targets), dtype=torch.float64)
+    kept: list[Tensor] = []  # scores (b, classes)
     stable, used = [0] * len(masked.targets), [plan.limit] * len(masked.targets)
     done = 0
     for count in checkpoints(plan.limit):
-        for answers in masked.answers_to_coalitions(segments, coalitions[done:count]):
-            outputs[done : done + len(answers)] = answers
-            done += len(answers)
+        for scores in masked.scores_of_coalitions(segments, coalitions[done:count]):
+            outputs[done : done + len(scores)] = read_output(scores, masked.targets, masked.output)
+            if plan.smooth and done < MOST:
+                kept.append(scores[: MOST - done].cpu())
+            done += len(scores)
             if on_progress:
                 on_progress(done / plan.limit, None)
         counts = tuple(min(done, each) for each in used)
-        known = Neighbours(samples[:done], outputs[:done], weights[:done], counts, plan)
+        behind = Behind(torch.cat(kept), masked.targets, masked.output, places) if plan.smooth else None
+        known = Neighbours(samples[:done], outputs[:done], weights[:done], counts, plan, behind)
         if plan.stop_early:
             for k in (k for k, each in enumerate(used) if each > done):
-                stable[k] = stable[k] + 1 if ranking_reliability(*known.of_target(k), plan.fit) >= RELIABLE else 0
+                stable[k] = stable[k] + 1 if ranking_reliability(known, k) >= RELIABLE else 0
                 used[k] = done if stable[k] == 2 else used[k]  # once may be luck
         if on_check:
             on_check(done / plan.limit, known)
         if max(used) <= done:
             break
-    return Neighbours(samples[:done], outputs[:done], weights[:done], tuple(used), plan)
+    return replace(known, used=tuple(used))
 
 
-Fitter = Callable[[Tensor, Tensor, Tensor, Fit], Surrogate]
-
-
-def ranking_reliability(samples: Tensor, outputs: Tensor, weights: Tensor, fit: Fitter = fit_surrogate) -> float:
+def ranking_reliability(known: Neighbours, k: int) -> float:
     """Say how much of the ranking of the superpixels other samples would repeat, from -1 or so to 1.
 
     Two halves of the samples, pairs kept together, are fitted apart (ridge, all superpixels). The correlation r of
     their ranks gives 2 r / (1 + r) for all samples together: Spearman 1910 and Brown 1910, British Journal of
     Psychology 3.
     """
-    half = (torch.arange(len(samples)) + 1) // 2 % 2
-    parts = [half == i for i in range(2)]
-    halves = [fit(samples[rows], outputs[rows], weights[rows], Fit()).coefficients for rows in parts]
+    numbers = torch.arange(len(known.samples))
+    parts = [((numbers + 1) // 2 % 2 == i) & (numbers < known.used[k]) for i in range(2)]
+    halves = [known.part(rows).fit_target(k, Fit(), ROUGH).coefficients for rows in parts]
     spread = max(float(each.max() - each.min()) for each in halves)
-    if spread <= 1e-9 * float(outputs.abs().max()):  # all the same: there is nothing to rank
+    if spread <= 1e-9 * float(known.outputs[:, k].abs().max()):  # all the same: there is nothing to rank
         return 1.0
     ranks = torch.stack([each.argsort().argsort().double() for each in halves])  # (2, d)
     correlation = float(torch.corrcoef(ranks)[0, 1])

@@ -48,19 +48,29 @@ class MaskedPicture:
 
     def answers(self, keep: Tensor) -> Tensor:
         """Return the outputs for n masks (n, h, w), as `compose` takes them: float64 (n, K) on the CPU."""
-        shown = compose(self.pixels, self.fill, keep.to(self.pixels.device))
-        scores = quick_scores(self.trace.classifier, shown)
-        return read_output(scores, self.targets, self.output)
+        return read_output(self.scores(keep), self.targets, self.output)
+
+    def scores(self, keep: Tensor) -> Tensor:
+        """Return the scores of all classes for n masks (n, h, w), as `compose` takes them: (n, classes)."""
+        return quick_scores(self.trace.classifier, compose(self.pixels, self.fill, keep.to(self.pixels.device)))
 
     def answers_to_coalitions(self, segments: Tensor, coalitions: Tensor) -> Iterator[Tensor]:
-        """Yield the outputs, batch by batch (n, K), for pictures that keep some superpixels.
+        """Yield the outputs, batch by batch (b, K), for pictures that keep some superpixels.
 
         Args:
             segments: labels (h, w) from 0 to d - 1.
             coalitions: bool (n, d), True for a superpixel that is kept.
         """
-        for rows in coalitions.split(BATCH):
-            yield self.answers(rows[:, segments])  # (b, d) -> (b, h, w)
+        return (self.answers(keep) for keep in _each_batch(segments, coalitions))
+
+    def scores_of_coalitions(self, segments: Tensor, coalitions: Tensor) -> Iterator[Tensor]:
+        """Yield the scores, batch by batch (b, classes), for pictures that keep some superpixels, as above."""
+        return (self.scores(keep) for keep in _each_batch(segments, coalitions))
+
+
+def _each_batch(segments: Tensor, coalitions: Tensor) -> Iterator[Tensor]:
+    """Yield masks (b, h, w)."""
+    return (rows[:, segments] for rows in coalitions.split(BATCH))  # (b, d) -> (b, h, w)
 
 
 def compose(pixels: Tensor, fill: Tensor, keep: Tensor) -> Tensor:
