@@ -793,3 +793,15 @@ def test_baselines():
     for wrong in (fixed_baseline, lambda p, kind: random_baseline(p, kind, [0, 1])):
         with pytest.raises(ValueError, match="none of"):
             wrong(pixels, "white")
+
+
+@pytest.mark.parametrize("method", [guided_backprop, deep_lift, deep_lift_shap, lrp])
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_pass_under_rules_tells_the_scores_of_a_trace_that_waits(method, images):
+    classifier, pixels, targets = classifier_of(seeded(VggNet)), random_pixels(images, seed=2), [1, 0, 3][:images]
+    known, trace = (trace_pixels(classifier, pixels, []) for _ in range(2))
+    expected = method(known, targets, **FEW.get(method, {})).maps
+    passes = []
+    classifier.network.register_forward_hook(lambda *_: passes.append(1))
+    assert close(method(trace, targets, **FEW.get(method, {})).maps, expected, 1e-5)
+    assert close(trace.scores, known.scores, 1e-4) and not passes

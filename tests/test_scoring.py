@@ -16,7 +16,9 @@ from networks import (
 )
 from torch import nn
 
-from xai.compute.scoring import quick_scores, quick_twin
+from xai.compute import scoring
+from xai.compute.prepare import prepare
+from xai.compute.scoring import merged_copy, quick_scores, quick_twin
 from xai.compute.trace import score_pixels
 
 NETWORKS = [ResidualNet, PreActivationNet, DenseNet, ReusedNet, VggNet, TupleNet]
@@ -93,3 +95,20 @@ def test_a_twin_made_in_inference_mode_can_be_differentiated():
     with torch.inference_mode():
         quick_scores(classifier, pixels)
     assert gradient(quick_twin(classifier, pixels), pixels).abs().max() > 0
+
+
+def test_the_merged_copy_has_no_norms_and_writes_over_nothing():
+    classifier, pixels = classifier_of(seeded(ResidualNet)), random_pixels(2)
+    merged = merged_copy(classifier, pixels)
+    kinds = [type(module) for module in merged.modules()]
+    assert nn.BatchNorm2d not in kinds and nn.ReLU in kinds
+    assert not any(getattr(module, "inplace", False) for module in merged.modules())
+    assert merged is merged_copy(classifier, pixels) and merged is not quick_twin(classifier, pixels)
+    assert close(merged(pixels), score_pixels(classifier, pixels), 1e-5)
+
+
+def test_where_merging_changes_the_scores_the_prepared_copy_is_taken(monkeypatch):
+    classifier, pixels = classifier_of(seeded(ResidualNet)), random_pixels(2)
+    monkeypatch.setattr(scoring, "scores_differ", lambda *_: "by 3")
+    assert merged_copy(classifier, pixels) is prepare(classifier, pixels)
+    assert quick_twin(classifier, pixels) is classifier

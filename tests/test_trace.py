@@ -519,3 +519,46 @@ def test_grey_networks_get_the_luma():
     grey = 0.299 * pixels[:, 0] + 0.587 * pixels[:, 1] + 0.114 * pixels[:, 2]
     assert close(score_pixels(classifier, pixels), network((grey[:, None] - 0.3) / 0.2))
     assert score_pixels(classifier, pixels).shape == (2, 2)
+
+
+# --- scores that wait -----------------------------------------------------------------------------------------------
+
+
+def test_scores_wait_until_somebody_asks_where_nothing_else_is_kept():
+    classifier, pixels, passes = classifier_of(seeded(ResidualNet)), random_pixels(2), []
+    classifier.network.register_forward_hook(lambda *_: passes.append(1))
+    first = trace_pixels(classifier, pixels, [])
+    assert len(passes) == 1  # whether it takes pictures of this size must show at once
+    late = trace_pixels(classifier, pixels, [])
+    assert len(passes) == 1
+    assert torch.equal(late.scores, first.scores) and late.scores is late.scores and len(passes) == 2
+    assert not late.scores.is_inference() and not late.scores.requires_grad
+    for layers, from_pixels in ((["stem"], False), ([], True)):
+        trace_pixels(classifier, pixels, layers, input_gradient=from_pixels)
+    trace_pixels(classifier, random_pixels(1, 24), [])
+    assert len(passes) == 5
+
+
+def test_sizes_that_a_network_does_not_take_are_refused_at_once():
+    class Fixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(3 * 16 * 16, CLASSES)
+
+        def forward(self, x):
+            return self.linear(x.flatten(1))
+
+    classifier = classifier_of(seeded(Fixed))
+    trace_pixels(classifier, random_pixels(1, 16), [])
+    for _ in range(2):
+        with pytest.raises(RuntimeError):
+            trace_pixels(classifier, random_pixels(1, 20), [])
+
+
+def test_offered_scores_are_taken_only_by_a_trace_without():
+    classifier, pixels = classifier_of(seeded(ResidualNet)), random_pixels(2)
+    first, late = (trace_pixels(classifier, pixels, []) for _ in range(2))
+    for trace, expected in ((first, first.scores), (late, torch.ones(2, CLASSES))):
+        trace.offer_scores(torch.ones(2, CLASSES))
+        trace.offer_scores(torch.zeros(2, CLASSES))
+        assert torch.equal(trace.scores, expected)

@@ -18,6 +18,7 @@ from xai.compute.operations import Kind, operations_of, with_rule
 from xai.compute.pixel_gradients import attribution_of, pick_targets, sum_gradients, target_scores
 from xai.compute.prepare import prepare, read_graph
 from xai.compute.propagation import Relevance, guide, rescale
+from xai.compute.scoring import merged_copy
 from xai.compute.trace import Classifier, Trace
 
 RELU_KINDS = (Kind.ROUTING, Kind.LINEAR, Kind.MAXIMUM, Kind.RECTIFIER)
@@ -65,17 +66,8 @@ def guided_backprop(
 
     Source: Springenberg et al. 2015, arXiv 1412.6806.
     """
-    ruled = with_rule(prepare(trace.classifier, trace.pixels.detach()), guide)
-    pixels = trace.pixels.detach()
-    gradient = sum_gradients(
-        trace,
-        targets,
-        lambda pictures, _taken: pixels[pictures],
-        score=lambda here, _pictures, _taken: ruled(here),
-        cost=RULE_COST,
-        on_progress=on_progress,
-    )
-    return attribution_of(gradient, channels)
+    ruled = with_rule(merged_copy(trace.classifier, trace.pixels.detach()), guide)
+    return attribution_of(_ruled_gradient(trace, targets, ruled, on_progress), channels)
 
 
 def deep_lift(
@@ -138,15 +130,15 @@ def _lift(
     channels: str,
     on_progress: Progress | None,
 ) -> Attribution:
-    ruled = with_rule(prepare(trace.classifier, trace.pixels.detach()), rescale)
+    ruled = with_rule(merged_copy(trace.classifier, trace.pixels.detach()), rescale)
     pixels = trace.pixels.detach()
-
-    with torch.inference_mode(False):
-        before = torch.zeros(len(pixels), trace.scores.shape[1], dtype=torch.float64)  # (N, classes)
+    own: list[Tensor] = []  # scores of the pictures (m, classes)
+    starts: list[Tensor] = []  # of the baselines, `samples` for each picture
 
     def score(here: Tensor, pictures: Tensor, taken: Tensor) -> Tensor:
-        scores, starts = ruled(torch.cat([here, baselines(pictures, taken)])).chunk(2)  # twice (m, classes)
-        before.index_add_(0, pictures, starts.detach().cpu().double() / samples)
+        scores, others = ruled(torch.cat([here, baselines(pictures, taken)])).chunk(2)  # twice (m, classes)
+        own.append(scores.detach()[taken == 0])
+        starts.append(others.detach())
         return scores
 
     values = sum_gradients(
@@ -159,8 +151,34 @@ def _lift(
         cost=PAIR_COST,
         on_progress=on_progress,
     )
+    trace.offer_scores(torch.cat(own))
+    before = torch.cat(starts).cpu().double().view(len(pixels), samples, -1).mean(1)  # (N, classes)
     difference = trace.scores.detach().cpu().double() - before
     return attribution_of(values / samples, channels, pick_targets(difference, targets))
+
+
+def _ruled_gradient(
+    trace: Trace, targets: Sequence[int], ruled: Callable[[Tensor], Tensor], on_progress: Progress | None
+) -> Tensor:
+    """Differentiate the target scores at the pictures themselves, as the rules have it: float64 (K, 3, h, w)."""
+    pixels = trace.pixels.detach()
+    seen: list[Tensor] = []
+
+    def score(here: Tensor, _pictures: Tensor, _taken: Tensor) -> Tensor:
+        scores = ruled(here)
+        seen.append(scores.detach())
+        return scores
+
+    gradient = sum_gradients(
+        trace,
+        targets,
+        lambda pictures, _taken: pixels[pictures],
+        score=score,
+        cost=RULE_COST,
+        on_progress=on_progress,
+    )
+    trace.offer_scores(torch.cat(seen))
+    return gradient
 
 
 def lrp(
@@ -192,16 +210,9 @@ def lrp(
     pixels = trace.pixels.detach()
     prepared = prepare(classifier, pixels)
 
-    def score(here: Tensor, _pictures: Tensor, _taken: Tensor) -> Tensor:
+    def ruled(here: Tensor) -> Tensor:
         return with_rule(prepared, Relevance(epsilon, plus=rule == "epsilon-plus"))(here)
 
-    gradient = sum_gradients(
-        trace,
-        targets,
-        lambda pictures, _taken: pixels[pictures],
-        score=score,
-        cost=RULE_COST,
-        on_progress=on_progress,
-    )
+    gradient = _ruled_gradient(trace, targets, ruled, on_progress)
     values = gradient * (pixels - classifier.mean).cpu().double()
     return attribution_of(values, channels, target_scores(trace, targets))

@@ -19,6 +19,21 @@ def steer(value: Tensor, slope: Tensor, source: Tensor) -> Tensor:
     return value.detach() + slope.detach() * (source - source.detach())
 
 
+class _GuidedReLU(torch.autograd.Function):
+    """ReLU; of the gradient, only what is positive goes back through it."""
+
+    @staticmethod
+    def forward(ctx: Any, source: Tensor) -> Tensor:
+        value = source.relu()
+        ctx.save_for_backward(value)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (value,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(gradients[0], value, 0).clamp_min_(0)
+
+
 class _PositiveOnly(torch.autograd.Function):
     """Hands a value on; of the gradient, only what is positive."""
 
@@ -38,6 +53,8 @@ def guide(operation: Operation) -> Any:
 
     Source: Springenberg et al. 2015, arXiv 1412.6806.
     """
+    if type(operation.module) is nn.ReLU:
+        return _GuidedReLU.apply(operation.inputs[0])
     value = operation.run()
     return _PositiveOnly.apply(value) if operation.kind is Kind.RECTIFIER else value
 

@@ -5,18 +5,29 @@ from __future__ import annotations
 import copy
 import operator
 import threading
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
 
-from xai.compute.prepare import read_graph, scores_differ
+from xai.compute.prepare import prepare, read_graph, scores_differ
 from xai.compute.propagation import merge_norm
 from xai.compute.trace import Classifier
 
 _WRITABLE = (nn.Conv2d, nn.BatchNorm2d)  # what they produce is memory of their own
 
-_twins: WeakKeyDictionary[Classifier, tuple[int, Classifier | None]] = WeakKeyDictionary()
+
+@dataclass(frozen=True)
+class _Twins:
+    """Twins of a classifier with its weights as they were; None where there is none that gives the same scores."""
+
+    version: int
+    merged: Classifier | None  # batch norms merged
+    quick: Classifier | None  # and ReLUs in place
+
+
+_twins: WeakKeyDictionary[Classifier, _Twins] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -39,26 +50,49 @@ def quick_twin(classifier: Classifier, pixels: Tensor) -> Classifier:
         classifier: maps pixels to scores.
         pixels: float32 (N, 3, h, w) in [0, 1]; with the first of them the scores of both are compared, once.
     """
+    return _twins_of(classifier, pixels).quick or classifier
+
+
+def merged_copy(classifier: Classifier, pixels: Tensor) -> Classifier:
+    """Return the copy that `prepare` makes, with batch norms merged where that gives the same scores.
+
+    It is for rules that leave linear operations as they are.
+
+    Raises:
+        UserError: see `prepare`.
+    """
+    return _twins_of(classifier, pixels).merged or prepare(classifier, pixels)
+
+
+def _twins_of(classifier: Classifier, pixels: Tensor) -> _Twins:
     version = sum(each._version for each in (*classifier.parameters(), *classifier.buffers()))
     with _lock:
-        known, twin = _twins.get(classifier, (-1, None))
-        if known != version:
+        found = _twins.get(classifier)
+        if found is None or found.version != version:
             with torch.inference_mode(False), torch.no_grad():
-                twin = _make_twin(classifier)
-            if twin is not None and scores_differ(classifier, twin, pixels[:1]) is not None:
-                twin = None
-            _twins[classifier] = version, twin
-        return twin or classifier
+                found = _twins[classifier] = _make_twins(classifier, pixels, version)
+        return found
 
 
-def _make_twin(classifier: Classifier) -> Classifier | None:
+def _make_twins(classifier: Classifier, pixels: Tensor, version: int) -> _Twins:
     graph = read_graph(classifier)
     if isinstance(graph, str):
-        return None
-    shared = {id(each): each for each in (*graph.parameters(), *graph.buffers())}
-    network = copy.deepcopy(graph, shared)
-    _merge_norms(network)
-    _write_in_place(network)
+        return _Twins(version, None, None)
+    merged = _copy_graph(graph)
+    _merge_norms(merged)
+    quick = _copy_graph(merged)
+    _write_in_place(quick)
+    twins = [_with_network(classifier, network) for network in (merged, quick)]
+    same = [twin if scores_differ(classifier, twin, pixels[:1]) is None else None for twin in twins]
+    return _Twins(version, *same)
+
+
+def _copy_graph(network: fx.GraphModule) -> fx.GraphModule:
+    """Copy all but the weights, which are shared."""
+    return copy.deepcopy(network, {id(each): each for each in (*network.parameters(), *network.buffers())})
+
+
+def _with_network(classifier: Classifier, network: fx.GraphModule) -> Classifier:
     network.graph.lint()
     network.recompile()
     twin = copy.copy(classifier)

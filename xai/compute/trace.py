@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,7 @@ class Classifier(nn.Module):
         self.channels = channels
         self.reshape = reshape
         self.rewritten: frozenset[str] = frozenset()  # layers whose output later code writes over
+        self.sizes: set[tuple[int, ...]] = set()  # heights and widths of pictures that it is known to take
         # A layer that works in place or hands on its input (dropout) shares memory with code that it does not know:
         # the graph must start where that memory was made. Name -> those layers, or PIXELS.
         self.starts: Mapping[str, frozenset[str]] = {}
@@ -156,7 +157,7 @@ class Trace:
     Attributes:
         classifier: maps pixels to scores.
         pixels: float32 (N, 3, h, w) in [0, 1].
-        scores: float32 (N, K), with graph.
+        known: float32 (N, K), the scores with graph; None for a trace that nobody has asked for them yet.
         outputs: what each kept layer produced, also where later code writes over it.
         edges: where gradients of each kept layer leave the graph; None for one that was computed without gradients.
         nbytes: memory held by the pass, in bytes (outputs of modules from where the graph starts).
@@ -164,10 +165,23 @@ class Trace:
 
     classifier: Classifier
     pixels: Tensor
-    scores: Tensor
+    known: Tensor | None
     outputs: Mapping[str, Tensor]
     edges: Mapping[str, GradientEdge | None]
     nbytes: int
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """Scores of the pictures, float32 (N, K); with graph, if a layer is kept or it starts at the pixels."""
+        if self.known is not None:
+            return self.known
+        with torch.inference_mode(False), torch.no_grad():
+            return self.classifier(self.pixels)
+
+    def offer_scores(self, scores: Tensor) -> None:
+        """Take over the scores (N, K) that a method came across, if they are not known yet; saves a pass."""
+        if self.known is None:
+            self.__dict__.setdefault("scores", scores.detach())
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -244,9 +258,14 @@ def trace_pixels(
         pixels: float32 (N, 3, h, w) in [0, 1].
         layers: names of modules of `classifier.network`. A module called more than once keeps its last output.
         input_gradient: let the graph start at the pixels; else it starts at the first kept layer, which is cheaper.
+
+    With neither layers nor input gradient, pictures of a size that the classifier is known to take wait for the first
+    that asks for their scores.
     """
     with torch.inference_mode(False), torch.enable_grad():
         pixels = pixels.detach().to(classifier.mean.device)
+        if not layers and not input_gradient and tuple(pixels.shape[2:]) in classifier.sizes:
+            return Trace(classifier, pixels, None, {}, {}, 0)
         while True:
             starts = {PIXELS} if input_gradient else set().union(*(classifier.starts.get(name, ()) for name in layers))
             if PIXELS in starts and not pixels.requires_grad:
@@ -255,6 +274,7 @@ def trace_pixels(
             scores = _run(classifier, pixels, capture)
             if not _learn(classifier, capture):
                 break
+    classifier.sizes.add(tuple(pixels.shape[2:]))
     outputs = {name: output for name, output in capture.outputs.items() if name in layers}
     return Trace(classifier, pixels, scores, outputs, capture.edges, sum(capture.storages.values()))
 
