@@ -33,13 +33,21 @@ from xai.registry import METHODS, Method, find_method
 
 GOAL = 1.05  # times the fastest peer
 FORWARD = "plain forward"
+OURS = "ours"
+OURS_WITH_GAP = OURS + WITH_GAP
 TRIES_CHANNELS = ("score_cam", "ablation_cam")
 
 
-def ours(method: Method, here: Setting) -> Call:
-    """Return a call that makes our map from pixels, with the options that the peers have."""
+def ours(method: Method, here: Setting, *, gap: bool = False) -> Call:
+    """Return a call that makes our map from pixels, with the options that the peers have.
+
+    Args:
+        method: which one.
+        here: what it is given.
+        gap: say how far the values add up, where that is an option.
+    """
     layer = (here.early if method.key in TRIES_CHANNELS else here.layer) if method.needs_layer else None
-    options = options_for(method, here)
+    options = options_for(method, here) | ({"gap": gap} if "gap" in method.defaults else {})
 
     def call() -> object:
         trace = trace_pixels(
@@ -66,7 +74,10 @@ def compare(method: Method, here: Setting, rounds: int) -> dict[str, Any]:
     """Return seconds and peak memory in MiB of our call, of each peer and of a plain forward pass."""
     theirs = {name: _bind(peer, here) for name, peer in PEERS.get(method.key, {}).items()}
     plain = {FORWARD: lambda: score_pixels(here.model.classifier, here.pixels)}
-    calls = plain | {"ours": ours(method, here)} | installed(theirs)
+    mine = {OURS: ours(method, here)}
+    if "gap" in method.defaults:
+        mine[OURS_WITH_GAP] = ours(method, here, gap=True)
+    calls = plain | mine | installed(theirs)
     seconds = medians(time_rounds(calls, rounds, warm_up=1))
     return {"seconds": seconds, "memory": {name: peak_memory(call) for name, call in calls.items() if name != FORWARD}}
 
@@ -81,8 +92,8 @@ def rows_of(found: Mapping[str, dict[str, Any]]) -> list[list[str]]:
     for key, numbers in found.items():
         seconds, memory = numbers["seconds"], numbers["memory"]
         forward = seconds[FORWARD]
-        peers = sorted((name for name in seconds if name not in (FORWARD, "ours")), key=lambda name: seconds[name])
-        shown = [f"{seconds['ours'] / forward:.2f}", _mib(memory["ours"])]
+        peers = sorted(_peers(seconds), key=lambda name: seconds[name])
+        shown = [f"{seconds[OURS] / forward:.2f}", _mib(memory[OURS])]
         ratio = f"{numbers['ratio']:.2f}" if peers else ""
         beside = [f"{seconds[peers[0]] / forward:.2f}", _mib(memory[peers[0]])] if peers else ["", ""]
         rows.append([METHODS[key].label, peers[0] if peers else "no peer", ratio, *shown, *beside])
@@ -95,17 +106,21 @@ def _mib(value: float | None) -> str:
 
 def against_fastest(seconds: Mapping[str, float]) -> float | None:
     """Return our time in that of the fastest peer; None without a peer."""
-    peers = [value for name, value in seconds.items() if name not in (FORWARD, "ours")]
-    return seconds["ours"] / min(peers) if peers else None
+    peers = [seconds[name] for name in _peers(seconds)]
+    return seconds[OURS] / min(peers) if peers else None
+
+
+def _peers(seconds: Mapping[str, float]) -> list[str]:
+    return [name for name in seconds if name not in (FORWARD, OURS, OURS_WITH_GAP)]
 
 
 def beside_gaps(found: Mapping[str, dict[str, Any]]) -> list[tuple[str, str, float]]:
     """Return method, peer and our time in the peer's, for those peers that say how far their values add up."""
     return [
-        (METHODS[key].label, name, each["seconds"]["ours"] / seconds)
+        (METHODS[key].label, name, each["seconds"].get(OURS_WITH_GAP, each["seconds"][OURS]) / seconds)
         for key, each in found.items()
         for name, seconds in each["seconds"].items()
-        if name.endswith(WITH_GAP)
+        if name.endswith(WITH_GAP) and name != OURS_WITH_GAP
     ]
 
 

@@ -26,6 +26,7 @@ sys.path[:] = [each for each in sys.path if Path(each).resolve() != Path(_HERE)]
 
 Call = Callable[[], object]
 WARM_UP = 2
+REST = 0.1  # seconds before each call: threads of the call before (OpenBLAS, OpenMP) spin on for a while
 STATUS, CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -73,6 +74,7 @@ def time_rounds(calls: Mapping[str, Call], rounds: int, warm_up: int = WARM_UP) 
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for round_ in range(rounds + warm_up):
         for name, call in calls.items():
+            time.sleep(REST)
             begun = time.perf_counter()
             call()
             if round_ >= warm_up:

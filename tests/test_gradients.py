@@ -795,6 +795,17 @@ def test_baselines():
             wrong(pixels, "white")
 
 
+def test_gradient_shap_without_the_gap_is_the_same_map_for_fewer_pictures(monkeypatch):
+    trace = traced(ResidualNet, images=2)
+    whole = gradient_shap(trace, [1, 3], samples=6)
+    asked = []
+    monkeypatch.setattr("xai.compute.gradients.mean_scores", lambda *each, **_: asked.append(each))
+    plain = gradient_shap(trace, [1, 3], samples=6, gap=False)
+    assert torch.equal(plain.maps, whole.maps) and not asked
+    assert plain.details.score_difference is None and plain.details.completeness_gap is None
+    assert whole.details.completeness_gap.shape == (2,)
+
+
 @pytest.mark.parametrize("method", [guided_backprop, deep_lift, deep_lift_shap, lrp])
 @pytest.mark.parametrize("images", [1, 3])
 def test_a_pass_under_rules_tells_the_scores_of_a_trace_that_waits(method, images):

@@ -68,8 +68,10 @@ def test_every_method_keeps_the_contract(method, model, picture):
     others = [picture, picture[::-1].copy()]
     batch = xai.explain_batch(model, others, method, target=3, **options)
     for one, other in zip(batch, others, strict=True):
-        alone = xai.explain(model, other, method, target=3, **options).map
-        assert np.allclose(one.map, alone, rtol=1e-4, atol=1e-6 * np.abs(alone).max())
+        alone = xai.explain(model, other, method, target=3, **options)
+        assert np.allclose(one.map, alone.map, rtol=1e-4, atol=1e-6 * np.abs(alone.map).max())
+        assert type(one.details) is type(alone.details)
+        assert np.allclose(one.totals, alone.totals, rtol=1e-4, atol=1e-4)
     assert state_of(model) == before
 
 

@@ -224,7 +224,7 @@ def explain_batch(
     whole = _run(chosen, traced, targets, layers, None, checked | {"seed": seed} if chosen.random else checked)
     seconds = (time.perf_counter() - begun) / len(traced.images)
     return [
-        _explanation(traced, i, Attribution(whole.maps[i : i + 1]), (t,), chosen, layers, checked, seed, seconds)
+        _explanation(traced, i, whole.of_picture(i), (t,), chosen, layers, checked, seed, seconds)
         for i, t in enumerate(targets)
     ]
 

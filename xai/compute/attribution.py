@@ -25,6 +25,14 @@ class AddsUp(Protocol):
         """Sum of all values less that: (K,), or None."""
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """Details of several pictures, with one target each, that can be told apart."""
+
+    def of_picture(self, index: int) -> object:
+        """Return the details of one picture, as its own attribution has them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Attribution:
     """Maps of one method for K targets.
@@ -36,6 +44,13 @@ class Attribution:
 
     maps: Tensor
     details: object | None = None
+
+    def of_picture(self, index: int) -> Attribution:
+        """Return the part that one of N pictures, with one target each, has in the attribution of all."""
+        details = self.details
+        if len(self.maps) > 1:
+            details = details.of_picture(index) if isinstance(details, Divisible) else None
+        return Attribution(self.maps[index : index + 1], details)
 
 
 def part_of(on_progress: Progress | None, done: int, count: int) -> Progress | None:

@@ -25,6 +25,10 @@ class CamDetails:
 
     cells: Tensor
 
+    def of_picture(self, index: int) -> CamDetails:
+        """Return the details of one picture of several."""
+        return CamDetails(self.cells[index : index + 1])
+
 
 def grad_cam(
     trace: Trace,

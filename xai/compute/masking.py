@@ -27,6 +27,10 @@ class PerPicture:
 
     each: tuple[object, ...]
 
+    def of_picture(self, index: int) -> object:
+        """Return the details of one picture."""
+        return self.each[index]
+
 
 @dataclass(frozen=True, eq=False)
 class MaskedPicture:

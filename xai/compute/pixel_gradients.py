@@ -38,6 +38,13 @@ class PixelDetails:
     score_difference: Tensor | None = None
     completeness_gap: Tensor | None = None
 
+    def of_picture(self, index: int) -> PixelDetails:
+        """Return the details of one picture of several."""
+        row = slice(index, index + 1)
+        if self.score_difference is None or self.completeness_gap is None:
+            return PixelDetails(self.channels[row])
+        return PixelDetails(self.channels[row], self.score_difference[row], self.completeness_gap[row])
+
 
 def attribution_of(channels: Tensor, reduction: str, difference: Tensor | None = None) -> Attribution:
     """Put the channels of values (K, 3, h, w) together: "sum", "abs_max" (largest magnitude) or "norm" (Euclidean)."""

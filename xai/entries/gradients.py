@@ -177,7 +177,12 @@ ENTRIES = (
         hohman=_CATEGORIES,
         within=_WITHIN,
         total="score of the picture less the mean score of the baselines",
-        params=(_samples(32, "random baselines"), _RANDOM_BASELINE, _channels("sum")),
+        params=(
+            _samples(32, "random baselines"),
+            _RANDOM_BASELINE,
+            Param("gap", True, "score the baselines, too, to say how far the values add up (a third of the time)"),
+            _channels("sum"),
+        ),
         random=True,
     ),
     Method(
