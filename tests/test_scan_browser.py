@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browsing import Seen, overflow
+from browsing import Seen, overflow, settle
 from playwright.sync_api import expect
 from scan_runs import make_run
 
@@ -64,6 +64,8 @@ def test_a_cluster_has_the_words_of_the_head_that_is_shown(visit):
     for size, title in titles.items():
         page.get_by_text(f"{size} clusters").first.click()
         expect(page.get_by_test_id("stSelectbox").nth(1).locator("input")).to_have_value(title)
+        settle(page)
+        page.wait_for_function("[...document.images].every((image) => image.complete)")  # else a click takes them away
     assert not seen.errors
 
 
