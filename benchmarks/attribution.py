@@ -47,7 +47,7 @@ def ours(method: Method, here: Setting, *, gap: bool = False) -> Call:
         gap: say how far the values add up, where that is an option.
     """
     layer = (here.early if method.key in TRIES_CHANNELS else here.layer) if method.needs_layer else None
-    options = options_for(method, here) | ({"gap": gap} if "gap" in method.defaults else {})
+    options = options_for(method, here, gap)
 
     def call() -> object:
         trace = trace_pixels(
@@ -58,7 +58,7 @@ def ours(method: Method, here: Setting, *, gap: bool = False) -> Call:
     return call
 
 
-def options_for(method: Method, here: Setting) -> dict[str, Any]:
+def options_for(method: Method, here: Setting, gap: bool) -> dict[str, Any]:
     """Return the options of a method that say how much it computes."""
     sizes = {
         "samples": here.samples if method.family == "Gradients" else here.masks,
@@ -66,6 +66,7 @@ def options_for(method: Method, here: Setting) -> dict[str, Any]:
         "masks": here.masks,
         "window": here.window,
         "stride": here.window // 2,
+        "gap": gap,
     }
     return {name: value for name, value in sizes.items() if name in method.defaults}
 
@@ -117,10 +118,10 @@ def _peers(seconds: Mapping[str, float]) -> list[str]:
 def beside_gaps(found: Mapping[str, dict[str, Any]]) -> list[tuple[str, str, float]]:
     """Return method, peer and our time in the peer's, for those peers that say how far their values add up."""
     return [
-        (METHODS[key].label, name, each["seconds"].get(OURS_WITH_GAP, each["seconds"][OURS]) / seconds)
-        for key, each in found.items()
-        for name, seconds in each["seconds"].items()
-        if name.endswith(WITH_GAP) and name != OURS_WITH_GAP
+        (METHODS[key].label, name, seconds.get(OURS_WITH_GAP, seconds[OURS]) / seconds[name])
+        for key, seconds in ((key, numbers["seconds"]) for key, numbers in found.items())
+        for name in _peers(seconds)
+        if name.endswith(WITH_GAP)
     ]
 
 

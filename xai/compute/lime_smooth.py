@@ -165,16 +165,15 @@ def _learn(told: Told, likeness: _Likeness) -> tuple[_Process, Tensor]:
     samples, outputs, weights = (each[: len(scores)] for each in (told.samples, told.outputs, told.weights))
     mean = signals.mean(0)
     kernel = likeness.between(samples, samples)
-    best, found = float("inf"), (signals, outputs)
-    for noise in NOISES:
+
+    def try_noise(noise: float) -> tuple[float, Tensor, Tensor]:
         root = torch.linalg.cholesky(kernel + noise * torch.eye(len(kernel), dtype=kernel.dtype))
         inverse = torch.cholesky_inverse(root)
         strength = inverse @ (signals - mean)
         expected = _read(signals - strength / inverse.diagonal()[:, None], told.output)
-        error = float((weights * (outputs - expected).square()).sum())
-        if error < best:
-            best, found = error, (strength, expected)
-    strength, expected = found
+        return float((weights * (outputs - expected).square()).sum()), strength, expected
+
+    _, strength, expected = min(map(try_noise, NOISES), key=lambda tried: tried[0])
     return _Process(likeness, samples, strength, mean, told.output), expected
 
 

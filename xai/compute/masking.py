@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xai.compute.attribution import Attribution, Progress
+from xai.compute.attribution import Attribution, Progress, part_of
 from xai.compute.scoring import quick_scores
 from xai.compute.trace import Trace
 from xai.errors import one_of
@@ -127,8 +127,3 @@ def each_picture(
     ]
     details = PerPicture(tuple(each.details for each in made)) if made[0].details is not None else None
     return Attribution(torch.cat([each.maps for each in made]), details)
-
-
-def part_of(on_progress: Progress | None, done: int, count: int) -> Progress | None:
-    """Turn the progress of one picture of several into that of all."""
-    return on_progress and (lambda fraction, partial: on_progress((done + fraction) / count, None))

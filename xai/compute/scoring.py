@@ -82,9 +82,10 @@ def _make_twins(classifier: Classifier, pixels: Tensor, version: int) -> _Twins:
     _merge_norms(merged)
     quick = _copy_graph(merged)
     _write_in_place(quick)
-    twins = [_with_network(classifier, network) for network in (merged, quick)]
-    same = [twin if scores_differ(classifier, twin, pixels[:1]) is None else None for twin in twins]
-    return _Twins(version, *same)
+    twins = _Twins(version, _with_network(classifier, merged), _with_network(classifier, quick))
+    if scores_differ(classifier, twins.quick, pixels[:1]) is None:  # then the other is right, too
+        return twins
+    return _Twins(version, twins.merged if scores_differ(classifier, twins.merged, pixels[:1]) is None else None, None)
 
 
 def _copy_graph(network: fx.GraphModule) -> fx.GraphModule:
