@@ -22,6 +22,7 @@ from networks import (
     tokens_to_map,
     without_inplace,
 )
+from torch import nn
 
 from xai.compute import feature_visualization as module
 from xai.compute.feature_visualization import Goal, goal_gradient, goal_value, visualize_feature
@@ -96,6 +97,41 @@ def test_pictures_excite_their_goal_far_more_than_the_start_and_than_random_ones
     assert found.objective[-5:].mean() > found.objective[:5].mean()
     assert close(found.after, goal_value(classifier, found.pictures, goal))
     assert close(found.before, goal_value(classifier, found.start, goal))
+
+
+class Sleeper(nn.Module):
+    """Its first channel answers to differences of neighbouring pixels beyond a threshold, its second to nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.edges = nn.Conv2d(3, 2, 2)
+        with torch.no_grad():
+            self.edges.weight.copy_(torch.tensor([[1.0, -1.0], [1.0, -1.0]]).expand(2, 3, 2, 2))
+            self.edges.bias.copy_(torch.tensor([-2.0, -100.0]))
+        self.relu = nn.ReLU()
+        self.fc = nn.Linear(2, 2)
+
+    def forward(self, pixels):
+        return self.fc(self.relu(self.edges(pixels)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("parametrisation", ["fourier", "pixels"])
+def test_a_unit_that_sleeps_at_the_start_is_woken(parametrisation, monkeypatch):
+    classifier, options = classifier_of(seeded(Sleeper)), {**QUICK, "count": 3, "parametrisation": parametrisation}
+    made = visualize_feature(classifier, Goal("relu", 0), **options)
+    assert (made.after > 1).all() and (made.after > 5 * made.before).all()
+    unit = visualize_feature(classifier, Goal("relu", 0, (3, 4)), **options)  # one place sleeps in some pictures only
+    assert (unit.after > 1).all()
+    never = visualize_feature(classifier, Goal("relu", 1), **options)
+    assert torch.equal(never.after, torch.zeros(3)) and never.pictures.isfinite().all()
+    monkeypatch.setattr(module, "LOUDER", ())
+    assert torch.equal(visualize_feature(classifier, Goal("relu", 0), **options).after, torch.zeros(3))
+
+
+def test_a_start_that_is_awake_stays_as_quiet_as_it_was(classifier, monkeypatch):
+    made = visualize_feature(classifier, Goal("down", 3), **QUICK)
+    monkeypatch.setattr(module, "LOUDER", ())
+    assert torch.equal(made.pictures, visualize_feature(classifier, Goal("down", 3), **QUICK).pictures)
 
 
 def test_each_picture_is_best_at_its_own_channel(classifier):

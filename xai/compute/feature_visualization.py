@@ -23,6 +23,7 @@ from xai.errors import UserError, one_of
 PARAMETRISATIONS = ("fourier", "pixels")
 MOST_PICTURES = 16  # at a time: they share one graph
 START_SPREAD = 0.01  # standard deviation of the first coefficients, as in the paper's code
+LOUDER = (0.03, 0.1, 0.3, *[1.0] * 8)  # spreads that are tried where a start leaves its goal asleep
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def visualize_feature(
 
     Args:
         classifier: maps pixels to scores.
-        goal: what to excite. A unit behind a ReLU that is zero for the start has no gradient and stays there: choose
-            the layer before, or another seed.
+        goal: what to excite. A unit behind a ReLU that is zero for the start has no gradient; such a start is drawn
+            again, and louder. What sleeps after eleven of them stays as it is: choose the layer before it.
         size: height and width in pixels.
         count: pictures, 1 to MOST_PICTURES.
         steps: of Adam; each costs a forward and a backward pass.
@@ -99,16 +100,28 @@ def visualize_feature(
         UserError: an option is not valid, or no gradient reaches the layer.
 
     Source: Olah, Mordvintsev and Schubert 2017, doi 10.23915/distill.00007, and their code. Departures: all three
-    disturbances are one bilinear resampling, outside is mid grey, and a zero gradient at a ReLU stays zero.
+    disturbances are one bilinear resampling, outside is mid grey, and a zero gradient at a ReLU stays zero; louder
+    starts do what their code does by letting gradients through.
     """
     _check(count, steps, parametrisation, diversity, goal)
     jolts = jolts or Jolts()
     generator = torch.Generator().manual_seed(seed)
     with torch.inference_mode(False), torch.enable_grad():
         draw = partial(_draw, size=size, parametrisation=parametrisation, decorrelate=decorrelate)
-        coefficients = (
-            _random_start(count, size, parametrisation, generator).to(classifier.mean.device).requires_grad_()
-        )
+
+        def sleeps(coefficients: Tensor) -> Tensor:  # (n,)
+            return (goal_gradient(classifier, draw(coefficients), goal)[1] == 0).flatten(1).all(1)
+
+        draw_start = partial(_random_start, count, size, parametrisation)
+        coefficients = draw_start(generator, START_SPREAD).to(classifier.mean.device)
+        wakers = torch.Generator().manual_seed(seed)  # of its own: what is awake is drawn and disturbed as ever
+        for spread in LOUDER:
+            asleep = sleeps(coefficients)
+            if not asleep.any():
+                break
+            other = draw_start(wakers, spread).to(coefficients)
+            coefficients = torch.where(asleep.view(-1, *[1] * (other.ndim - 1)), other, coefficients)
+        coefficients.requires_grad_()
         adam = torch.optim.Adam([coefficients], lr=rate)
         start = draw(coefficients).detach()
         objective = []
@@ -128,9 +141,11 @@ def visualize_feature(
     return Visualization(pictures.cpu(), start.cpu(), torch.stack(objective), before, after)
 
 
-def _random_start(count: int, size: tuple[int, int], parametrisation: str, generator: torch.Generator) -> Tensor:
+def _random_start(
+    count: int, size: tuple[int, int], parametrisation: str, generator: torch.Generator, spread: float
+) -> Tensor:
     shape = (size[0], size[1] // 2 + 1, 2) if parametrisation == "fourier" else size
-    return torch.randn(count, 3, *shape, generator=generator) * START_SPREAD
+    return torch.randn(count, 3, *shape, generator=generator) * spread
 
 
 def _draw(coefficients: Tensor, size: tuple[int, int], parametrisation: str, decorrelate: bool) -> Tensor:
