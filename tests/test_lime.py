@@ -7,6 +7,7 @@ from linear import linear_trace, random_weights, shares
 from networks import ResidualNet, classifier_of, random_pixels, seeded
 from scipy.special import softmax
 from scipy.stats import spearmanr
+from sklearn.linear_model import Ridge
 
 from xai.compute import lime_sampling, lime_smooth
 from xai.compute.fills import make_fill
@@ -286,16 +287,17 @@ def heard(features=12, count=60, classes=5):
 
 
 def test_the_process_expects_what_a_slow_derivation_does():
-    told, coefficients = heard(), torch.linspace(-1, 1, 12).double()
-    influence = (coefficients.abs() / coefficients.abs().mean()).sqrt() + 0.3
+    told, alpha = heard(), 0.7
+    slopes = [Ridge(alpha).fit(told.samples, scores, told.weights).coef_ for scores in told.scores.T.numpy()]
+    variance = np.square(slopes).sum(0)
     windows = [((i + 0.5) / 3, (j + 0.5) / 3) for i in range(3) for j in range(3)]
 
     def likeness(one, other):
         near = np.exp([[-((p - q).square().sum()) / 0.08 for q in told.places] for p in torch.tensor(windows)])
-        held = near / near.sum(0) * (influence**2 / (influence**2).sum()).numpy()
+        held = near / near.sum(0) * variance / variance.sum()
         agree = ((2 * one - 1) * (2 * other - 1)).numpy()
         cosines = held @ agree / held.sum(1)
-        return 10 + 3 * (held @ agree).sum() + 3 * (held.sum(1) * np.exp(2 * (cosines - 1))).sum()
+        return 10 + 1.5 * (held @ agree).sum() + 3 * (held.sum(1) * np.exp(2 * (cosines - 1))).sum()
 
     rows = list(told.samples)
     kernel = np.array([[likeness(one, other) for other in rows] for one in rows])
@@ -313,7 +315,7 @@ def test_the_process_expects_what_a_slow_derivation_does():
         for noise in lime_smooth.NOISES
     }
     best = min(alone, key=lambda noise: (told.weights.numpy() * (told.outputs.numpy() - alone[noise]) ** 2).sum())
-    process, expected = lime_smooth._learn(told, lime_smooth._Likeness.of(coefficients, told.places))
+    process, expected = lime_smooth._learn(told, alpha)
     assert np.allclose(expected, alone[best], atol=1e-9)
     assert np.allclose(process.answer(told.samples), answers(best, everyone, everyone), atol=1e-5)
     assert np.std(alone[best]) > 0.05

@@ -1,10 +1,11 @@
 """Less luck of the draw in LIME: what the network would say to samples that it was not asked about.
 
 A Gaussian process learns the scores from the samples there are. It expects a score to follow from single superpixels
-and from what neighbours do together, as in a network that looks at a place at a time. The linear model of LIME is then
-fitted to many more samples, drawn and weighed alike, with the answers of the process in place of the network's. Both
-come to the same with ever more samples; with few of them, what superpixels do together and what the softmax makes of
-the scores no longer ends up in the coefficients by chance (Bayesian quadrature).
+and from what neighbours do together, as in a network that looks at a place at a time, most of all from superpixels that
+move the scores of any classes. The linear model of LIME is then fitted to many more samples, drawn and weighed alike,
+with the answers of the process in place of the network's. Both come to the same with ever more samples; with few of
+them, what superpixels do together and what the softmax makes of the scores no longer ends up in the coefficients by
+chance (Bayesian quadrature).
 
 Source: O'Hagan 1991, Journal of Statistical Planning and Inference 29; local kernels: van der Wilk et al. 2017, arXiv
 1709.01894; the leave-one-out answers that choose the noise: Rasmussen and Williams 2006, Gaussian Processes for Machine
@@ -24,9 +25,8 @@ from xai.compute.lime_solve import Fit, Surrogate, r_squared, solve_ridge
 MOST = 2000  # samples that a process learns from: work grows with the cube
 ROUGH, FINE = 8, 32  # samples that the process answers for each one that the network did
 LEAST = 4096  # but no fewer
-CLASSES = 64  # likeliest classes whose scores are learnt one by one; the others' are summed up
-EVENNESS = 0.3  # how much superpixels without influence count in the likeness, in those of average influence
-CONSTANT, LINEAR, LOCAL = 10.0, 3.0, 3.0  # variances: of the mean score, of the superpixels by themselves, together
+CLASSES = 200  # likeliest classes whose scores are learnt one by one; the others' are summed up
+CONSTANT, LINEAR, LOCAL = 10.0, 1.5, 3.0  # variances: of the mean score, of the superpixels by themselves, together
 SHARPNESS = 2.0  # of the last
 WINDOWS, REACH = 3, 0.2  # of a side: windows in which superpixels act together, and the width of one
 NOISES = (0.01, 0.03, 0.1, 0.3)  # variances that are tried
@@ -81,7 +81,7 @@ def smooth(fitted: Surrogate, told: Told, how: Fit, weigh: Callable[[Tensor], Te
     spread = float(told.outputs.max() - told.outputs.min())
     if float(fitted.rest.abs().max()) <= 1e-4 * spread:
         return fitted  # the linear model says it all
-    process, expected = _learn(told, _Likeness.of(fitted.coefficients, told.places))
+    process, expected = _learn(told, how.alpha)
     count, known = len(told.samples), len(told.scores)
     drawn = _draw(max(LEAST, more * count), told.samples.shape[1])
     coefficients, intercept = solve_ridge(drawn, process.answer(drawn), weigh(drawn), how.alpha * len(drawn) / count)
@@ -94,7 +94,7 @@ def smooth(fitted: Surrogate, told: Told, how: Fit, weigh: Callable[[Tensor], Te
     return replace(
         fitted,
         coefficients=coefficients,
-        intercept=intercept,
+        intercept=float(intercept),
         r2=r_squared(told.outputs, predicted, told.weights),
         prediction=float(predicted[0]),
         rest=rest,
@@ -105,26 +105,30 @@ def smooth(fitted: Surrogate, told: Told, how: Fit, weigh: Callable[[Tensor], Te
 class _Likeness:
     """By how much scores of samples are expected to vary together: the kernel of the process.
 
-    With x being 1 for a superpixel that is on and -1 for one that is off, c the mean of x x' over superpixels by their
-    influence, c_w that in window w and p_w the share of the influence that lies there, it is
-    CONSTANT + LINEAR c + LOCAL sum over w of p_w exp(SHARPNESS (c_w - 1)).
+    With x being 1 for a superpixel that is on and -1 for one that is off, c the mean of x x' over superpixels, each
+    counted by the variance it brings about, c_w that mean in window w and p_w the share of the variance that lies
+    there, it is CONSTANT + LINEAR c + LOCAL sum over w of p_w exp(SHARPNESS (c_w - 1)).
 
     Attributes:
         windows: (w, d), what each superpixel counts in each window; rows add up to 1.
-        shares: of the influence of all superpixels, (w,).
+        shares: of the variance of all superpixels, (w,).
     """
 
     windows: Tensor
     shares: Tensor
 
     @classmethod
-    def of(cls, coefficients: Tensor, places: Tensor) -> _Likeness:
-        """Let superpixels count by their influence in a linear model (d,), where they are (d, 2)."""
-        influence = (coefficients.abs() / coefficients.abs().mean().clamp_min(1e-300)).sqrt() + EVENNESS
+    def of(cls, slopes: Tensor, places: Tensor) -> _Likeness:
+        """Let superpixels, which are at (d, 2), count by their slopes in linear models of the scores (d, classes).
+
+        What moves one class moves others, so all of them together tell better than one which superpixels matter.
+        """
+        variance = slopes.square().sum(1)
+        variance = (variance / variance.max().clamp_min(1e-300)).clamp_min(1e-12)
         middles = (torch.arange(WINDOWS, dtype=places.dtype) + 0.5) / WINDOWS
         apart = torch.cdist(torch.cartesian_prod(middles, middles), places)  # (w, d)
         parts = torch.exp(-apart.square() / (2 * REACH**2))
-        parts = parts / parts.sum(0) * influence.square() / influence.square().sum()
+        parts = parts / parts.sum(0) * variance / variance.sum()
         shares = parts.sum(1)
         return cls(parts / shares[:, None], shares)
 
@@ -158,11 +162,12 @@ class _Process:
         return torch.cat(answers)
 
 
-def _learn(told: Told, likeness: _Likeness) -> tuple[_Process, Tensor]:
+def _learn(told: Told, alpha: float) -> tuple[_Process, Tensor]:
     """Return the process, and what it expects of each sample without knowing it (m,)."""
     scores = told.scores.double()
-    signals = _sum_up(scores, told.target) if told.output == "probability" else scores[:, [told.target]]
     samples, outputs, weights = (each[: len(scores)] for each in (told.samples, told.outputs, told.weights))
+    likeness = _Likeness.of(solve_ridge(samples, scores, weights, alpha)[0], told.places)
+    signals = _sum_up(scores, told.target) if told.output == "probability" else scores[:, [told.target]]
     mean = signals.mean(0)
     kernel = likeness.between(samples, samples)
 

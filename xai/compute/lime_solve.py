@@ -164,7 +164,8 @@ def _select_on_lasso_path(samples: Tensor, outputs: Tensor, weights: Tensor, cou
 def _regress(samples: Tensor, outputs: Tensor, weights: Tensor, how: Fit) -> tuple[Tensor, float]:
     """Return slopes (m,) and intercept."""
     if how.regressor == "ridge":
-        return solve_ridge(samples, outputs, weights, how.alpha)
+        slopes, intercept = solve_ridge(samples, outputs, weights, how.alpha)
+        return slopes, float(intercept)
     model = scikit_learn_regressor(how, weights)
     model.fit(samples.numpy(), outputs.numpy(), sample_weight=weights.numpy())
     return torch.from_numpy(np.array(model.coef_, dtype=np.float64)), float(model.intercept_)
@@ -181,12 +182,12 @@ def scikit_learn_regressor(how: Fit, weights: Tensor) -> Any:
     return BayesianRidge()
 
 
-def solve_ridge(samples: Tensor, outputs: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, float]:
-    """Solve in closed form for slopes (d,), or (d, K) for outputs (n, K), and an intercept without penalty."""
+def solve_ridge(samples: Tensor, outputs: Tensor, weights: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Solve in closed form for slopes (d,), or (d, K) for outputs (n, K), and intercepts () or (K,) without penalty."""
     centred, mean = _centre(samples, weights)
-    right = centred.T @ (weights * outputs)
+    right = (centred * weights[:, None]).T @ outputs
     slopes = torch.linalg.pinv(_gram(centred, weights, alpha), hermitian=True) @ right
-    return slopes, float((weights * outputs).sum() / weights.sum() - mean @ slopes)
+    return slopes, (weights @ outputs) / weights.sum() - mean @ slopes
 
 
 def _centre(samples: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
