@@ -17,7 +17,7 @@ from xai.io.files import write_atomic
 from xai.report.results import Result
 from xai.spec import RunSpec
 
-COLOURS = 128  # of a palette: a third of the bytes, and photographs stay photographs
+COLOURS = 256  # of a palette: a third of the bytes; chosen to cover all colours, or the scale beside a map loses most
 CELLS = 8  # of the coarse map that is kept, each way
 
 
@@ -76,7 +76,7 @@ def largest_difference(kept: Mapping[str, Any], now: Mapping[str, Any]) -> float
 def _png(figure: Figure) -> bytes:
     drawn, kept = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
-    palette = PIL.Image.open(drawn).convert("RGB").quantize(COLOURS, PIL.Image.Quantize.MEDIANCUT)
+    palette = PIL.Image.open(drawn).convert("RGB").quantize(COLOURS, PIL.Image.Quantize.MAXCOVERAGE, kmeans=2)
     palette.save(kept, format="PNG", optimize=True)
     return kept.getvalue()
 
