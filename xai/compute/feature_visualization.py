@@ -112,16 +112,8 @@ def visualize_feature(
         def sleeps(coefficients: Tensor) -> Tensor:  # (n,)
             return (goal_gradient(classifier, draw(coefficients), goal)[1] == 0).flatten(1).all(1)
 
-        draw_start = partial(_random_start, count, size, parametrisation)
-        coefficients = draw_start(generator, START_SPREAD).to(classifier.mean.device)
-        wakers = torch.Generator().manual_seed(seed)  # of its own: what is awake is drawn and disturbed as ever
-        for spread in LOUDER:
-            asleep = sleeps(coefficients)
-            if not asleep.any():
-                break
-            other = draw_start(wakers, spread).to(coefficients)
-            coefficients = torch.where(asleep.view(-1, *[1] * (other.ndim - 1)), other, coefficients)
-        coefficients.requires_grad_()
+        draw_start = partial(_random_start, count, size, parametrisation, classifier.mean.device)
+        coefficients = _awake_start(draw_start, sleeps, generator, seed).requires_grad_()
         adam = torch.optim.Adam([coefficients], lr=rate)
         start = draw(coefficients).detach()
         objective = []
@@ -141,11 +133,34 @@ def visualize_feature(
     return Visualization(pictures.cpu(), start.cpu(), torch.stack(objective), before, after)
 
 
+def _awake_start(
+    draw_start: Callable[[torch.Generator, float], Tensor],
+    sleeps: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    seed: int,
+) -> Tensor:
+    """Draw the first coefficients (n, ...), those of pictures that sleep again and louder."""
+    coefficients = draw_start(generator, START_SPREAD)
+    wakers = torch.Generator().manual_seed(seed)  # of its own: what is awake is drawn and disturbed as ever
+    for spread in LOUDER:
+        asleep = sleeps(coefficients)
+        if not asleep.any():
+            break
+        other = draw_start(wakers, spread)
+        coefficients = torch.where(asleep.view(-1, *[1] * (other.ndim - 1)), other, coefficients)
+    return coefficients
+
+
 def _random_start(
-    count: int, size: tuple[int, int], parametrisation: str, generator: torch.Generator, spread: float
+    count: int,
+    size: tuple[int, int],
+    parametrisation: str,
+    device: torch.device,
+    generator: torch.Generator,
+    spread: float,
 ) -> Tensor:
     shape = (size[0], size[1] // 2 + 1, 2) if parametrisation == "fourier" else size
-    return torch.randn(count, 3, *shape, generator=generator) * spread
+    return (torch.randn(count, 3, *shape, generator=generator) * spread).to(device)
 
 
 def _draw(coefficients: Tensor, size: tuple[int, int], parametrisation: str, decorrelate: bool) -> Tensor:
