@@ -32,12 +32,12 @@ class Plain(nn.Module):
         return self.fc(self.conv1(pixels).relu().mean((2, 3)))
 
 
-def gradients(target: Path) -> None:
-    """Step once in each stage."""
+def gradients(target: Path, folder: Path) -> None:
+    """Step once in each stage, and write the gradients to the target; the run has the folder for its own."""
     nets.ARCHITECTURES = {**nets.ARCHITECTURES, "plain": (Plain, 8)}
     processes = Processes()
     config = replace(TINY, architecture="plain")
-    store = RunStore.create(Path(tempfile.mkdtemp()), config, {})
+    store = RunStore.create(folder, config, {})
     scene = open_scene(store, torch.device("cpu"), processes)
     found: dict[str, torch.Tensor] = {}
 
@@ -68,4 +68,5 @@ def gradients(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    gradients(Path(sys.argv[1]))
+    with tempfile.TemporaryDirectory() as own:
+        gradients(Path(sys.argv[1]), Path(own))
