@@ -48,7 +48,7 @@ from xai.scan.scene import follow_schedule, open_scene, rate_at
 from xai.scan.selflabel import SelfLabelStage, confident
 from xai.scan.status import read_status
 from xai.scan.store import RunStore
-from xai.scan.usage import HeadMeasures, as_row, measure_heads, passes
+from xai.scan.usage import HeadMeasures, as_row, choose_head, measure_heads, passes
 from xai.training.distributed import Processes
 
 TINY = ScanConfig(
@@ -173,6 +173,24 @@ def test_the_rate_rises_and_falls_to_nothing() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     follow_schedule(optimizer, FineTuning(rate=2.0, warmup=0.1), 55, 100)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1.0)
+
+
+def test_the_head_is_chosen_that_others_agree_with_among_those_that_score_about_as_well() -> None:
+    """In numbers of the clusters that differ from head to head, and with a head that nobody shares scoring best."""
+    generator = torch.Generator().manual_seed(0)
+    shared = torch.randint(4, (200,), generator=generator)
+    lonely = torch.randint(4, (200,), generator=generator)
+    renamed = torch.tensor([2, 0, 3, 1])[shared]
+    clusters = torch.stack([lonely, renamed, shared, lonely], 1)  # (N, R)
+
+    def choose(scores: list[float], some: torch.Tensor) -> int:
+        return choose_head([HeadMeasures(score, 0.5, 0.9, 4, ()) for score in scores], some)
+
+    assert choose([0.100, 0.112, 0.110, 0.200], clusters) == 2  # the fourth is out, the second scores worse
+    assert choose([0.100, 0.110, 0.112, 0.200], clusters) == 1
+    assert choose([0.10, 0.20, 0.21, 0.11], clusters) == 0
+    assert choose([0.11, 0.10], clusters[:, :2]) == 1  # two agree with each other alike
+    assert choose([0.10], clusters[:, :1]) == 0
 
 
 def test_the_best_heads_are_kept_as_they_were() -> None:

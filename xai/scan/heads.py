@@ -16,7 +16,7 @@ from xai.scan.device import moved
 from xai.scan.losses import scan_loss
 from xai.scan.nets import HeadBank
 from xai.scan.scene import Scene, make_adam
-from xai.scan.usage import HeadMeasures, RunningUsage, as_row, measure_heads
+from xai.scan.usage import HeadMeasures, RunningUsage, as_row, choose_head, measure_heads
 from xai.training.network import same_start
 
 STAGE = 2  # in the keys of random choices; each group adds its number
@@ -138,10 +138,11 @@ class HeadStage:
 
     @torch.no_grad()
     def finished(self, history: list[dict[str, Any]]) -> HeadBank:
-        """Keep the best heads of each size, the best first, in the history too; fold scales into weights."""
+        """Keep the chosen head of each size, then those of lowest score, in the history too; fold in the scales."""
         kept = self.group.replicas
-        for size, replicas in zip(self.group.heads, self.measure(), strict=True):
-            order = sorted(range(len(replicas)), key=lambda place: replicas[place].score)
+        for size, replicas, logits in zip(self.group.heads, self.measure(), self.held_out_logits(), strict=True):
+            chosen = choose_head(replicas, logits.argmax(2))
+            order = sorted(range(len(replicas)), key=lambda place: (place != chosen, replicas[place].score))
             self.bank.reorder(size, order)
             _keep_in_history(history, self.name, size, order, kept)
         bank = self.bank.first(kept).to(self.scene.device)

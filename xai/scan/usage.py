@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from xai.scan.losses import held_out_score, shared_information
 from xai.scan.metrics import accuracy_score, contingency, match_one_to_one
 
 NEAREST = 5  # neighbours of a held-out picture that are asked
+NEAR = 1.2  # by what factor the score of a head may lie above the lowest for it to be chosen
 WORSE = 1.02  # by what factor the score of one size may rise where all sizes together gain
 
 
@@ -78,6 +81,27 @@ def _accuracy(assigned: Tensor, labels: Tensor | None, clusters: int) -> float |
         return None
     table = contingency(assigned.cpu().numpy(), labels.numpy(), clusters, clusters)
     return accuracy_score(table, match_one_to_one(table))
+
+
+def choose_head(measured: Sequence[HeadMeasures], clusters: Tensor) -> int:
+    """Choose the head of a size with which the others that score about as well agree most (adjusted Rand index).
+
+    The lowest score may be that of a head which is sharper than others, or which cuts where neighbours seldom differ.
+    What heads find from many starts is more likely to be there (consensus: Strehl and Ghosh 2002, Journal of Machine
+    Learning Research 3). Of those that agree equally, two for example, the one with the lower score.
+
+    Args:
+        measured: of R heads.
+        clusters: of the held-out pictures by each head, int64 (N, R).
+    """
+    lowest = min(each.score for each in measured)
+    near = [place for place, each in enumerate(measured) if each.score <= NEAR * lowest]
+    agreement = dict.fromkeys(near, 0.0)
+    for one, other in itertools.combinations(near, 2):
+        alike = float(adjusted_rand_score(clusters[:, one].cpu().numpy(), clusters[:, other].cpu().numpy()))
+        agreement[one] += alike
+        agreement[other] += alike
+    return max(near, key=lambda place: (agreement[place], -measured[place].score))
 
 
 def as_row(measured: Sequence[Sequence[HeadMeasures]], sizes: Sequence[int]) -> dict[str, Any]:
