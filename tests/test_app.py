@@ -26,7 +26,7 @@ from xai.io.images import load_image
 from xai.io.models import MODELS, Preset
 from xai.registry import METHODS
 from xai.spec import RunSpec
-from xai.ui import caching, downloads, frame, pictures, weights
+from xai.ui import caching, downloads, frame, pictures, state, weights
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("start", "feature_maps", "filters", "attribution", "compare", "concepts")
@@ -585,9 +585,16 @@ def _part_that_is_gone() -> None:
     st.session_state["whole"] = st.session_state.get("whole", 0) + 1
 
 
-def test_a_move_for_a_part_that_is_gone_is_no_error():
+def test_a_move_for_a_part_that_is_gone_is_no_error(monkeypatch):
+    monkeypatch.setattr(state, "asks_for_more", lambda: False)  # as in the run of a fragment, which AppTest has not
     app = AppTest.from_function(_part_that_is_gone, default_timeout=30).run()
     app.button[0].click().run()
     assert not app.exception and app.session_state["whole"] == 2
     app.button[1].click().run()
     assert not app.exception and (app.session_state["whole"], app.session_state["runs"]) == (2, 3)
+
+
+def test_a_move_that_comes_with_a_change_of_the_page_does_not_take_it_away():
+    app = AppTest.from_function(_part_that_is_gone, default_timeout=30).run()
+    app.button[1].click().run()
+    assert not app.exception and (app.session_state["whole"], app.session_state["runs"]) == (2, 2)

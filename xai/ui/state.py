@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
 from xai.errors import UserError
-from xai.ui.components.dials import current_page
+from xai.ui.components.dials import asks_for_more, current_page
 
 KNOWN_PAGES = "_pages"  # page names to the pages of the frame; absent where a page runs alone
 SHOWN_PAGE = "_page"  # the page of the frame that ran last, and its hash
@@ -65,13 +65,16 @@ def rerun_if_respelled() -> None:
 
 
 def rerun_parts(*keys: str) -> None:
-    """Run only the fragments with these keys again; where another page has begun since, that one goes on.
+    """Run the fragments with these keys in place of the one asked for; where another page has begun, that one goes on.
 
-    A move that was on its way while the page changed names the page that it left, and would bring it back.
+    A move that was on its way while the page changed names the page that it left, and would bring it back. One that
+    comes together with another widget's change, which asks for more than a single fragment, must not take it away.
     """
     page, about = st.session_state.get(SHOWN_PAGE, (None, current_page()))
     if about != current_page():
         st.switch_page(page)
+    if asks_for_more():
+        return
     try:
         st.rerun(keys)
     except StreamlitAPIException:  # the fragments are gone already

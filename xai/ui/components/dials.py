@@ -114,6 +114,13 @@ def current_page() -> str:
     return context.page_script_hash if context else ""
 
 
+def asks_for_more() -> bool:
+    """Say whether this run is about more than one fragment: several, or the whole page."""
+    context = get_script_run_ctx(suppress_warning=True)
+    asked = context.fragment_ids_this_run if context else None
+    return asked is None or len(asked) != 1
+
+
 def take_move(moving: Moving | None, key: str, page: str) -> Move:
     """Read what the component with this key, shown on this page, says was moved; nonsense is nothing."""
     leaving = current_page() != page

@@ -20,6 +20,8 @@ from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, framed, overlaid
 
 HEARD = "heard"
+SETTINGS = ("opacity", "hide", "colormap", "diverging", "compare")  # of the drawing, and the classes compared
+_DRAWN_WITH = "_drawn_with"
 
 
 @st.fragment
@@ -37,6 +39,7 @@ def show_explanation(choice: pickers.Choice) -> None:
     asked = Asked(choice, method, tuple(params.items()), compared, drawing, picture)
     with pictures:
         _show(asked)
+    st.session_state[_DRAWN_WITH] = _settings()
     _hear()
     downloads.offer(lambda: _result(choice, _explain(asked), drawing))
 
@@ -62,8 +65,18 @@ def _hear() -> None:
 
 def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
-    if move.shown and not move.leaving:
+    if move.leaving:
+        return
+    if _settings() != st.session_state.get(_DRAWN_WITH):
+        st.rerun()  # a setting changed in the same moment, and the run that it asked for may be lost in this one
+    if move.shown:
         state.rerun_parts(HEARD)
+
+
+def _settings() -> tuple[object, ...]:
+    """List what is set around the dials, as the widgets have it."""
+    params = METHODS[st.session_state["method"]].params
+    return tuple(st.session_state.get(key) for key in ("method", *SETTINGS, *(param.name for param in params)))
 
 
 def _dials(asked: Asked) -> list[Dial]:
