@@ -96,9 +96,9 @@ def choose_head(measured: Sequence[HeadMeasures], clusters: Tensor) -> int:
     """
     lowest = min(each.score for each in measured)
     near = [place for place, each in enumerate(measured) if each.score <= NEAR * lowest]
-    agreement = dict.fromkeys(near, 0.0)
+    agreement, found = dict.fromkeys(near, 0.0), clusters.cpu().numpy()
     for one, other in itertools.combinations(near, 2):
-        alike = float(adjusted_rand_score(clusters[:, one].cpu().numpy(), clusters[:, other].cpu().numpy()))
+        alike = float(adjusted_rand_score(found[:, one], found[:, other]))
         agreement[one] += alike
         agreement[other] += alike
     return max(near, key=lambda place: (agreement[place], -measured[place].score))

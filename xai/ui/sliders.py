@@ -12,6 +12,8 @@ from xai.ui import state
 from xai.ui.components import Dial, Values
 from xai.ui.pictures import Drawing
 
+DRAWING = ("opacity", "hide", "colormap", "diverging")  # keys of the widgets that `pick_drawing` makes
+
 
 @lru_cache(maxsize=8)
 def class_labels(model: Model) -> tuple[str, ...]:

@@ -20,7 +20,6 @@ from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, framed, overlaid
 
 HEARD = "heard"
-SETTINGS = ("opacity", "hide", "colormap", "diverging", "compare")  # of the drawing, and the classes compared
 _DRAWN_WITH = "_drawn_with"
 
 
@@ -76,7 +75,8 @@ def _take_move(move: Move) -> None:
 def _settings() -> tuple[object, ...]:
     """List what is set around the dials, as the widgets have it."""
     params = METHODS[st.session_state["method"]].params
-    return tuple(st.session_state.get(key) for key in ("method", *SETTINGS, *(param.name for param in params)))
+    keys = ("method", "compare", *sliders.DRAWING, *(param.name for param in params))
+    return tuple(map(st.session_state.get, keys))
 
 
 def _dials(asked: Asked) -> list[Dial]:
