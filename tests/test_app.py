@@ -594,6 +594,21 @@ def test_a_move_for_a_part_that_is_gone_is_no_error(monkeypatch):
     assert not app.exception and (app.session_state["whole"], app.session_state["runs"]) == (2, 3)
 
 
+def test_a_move_asks_for_the_page_where_a_setting_is_not_drawn_yet(monkeypatch):
+    asked: list[bool] = []
+    session = {"opacity": 50, "hide": None}
+    monkeypatch.setattr(state.st, "session_state", session)
+    monkeypatch.setattr(state.st, "rerun", lambda: asked.append(True))
+    state.rerun_if_outdated()  # nothing is drawn yet
+    state.remember_drawn("opacity", "hide")
+    session["layer"] = "layer3"
+    state.rerun_if_outdated()
+    assert not asked
+    session["opacity"] = 40
+    state.rerun_if_outdated()
+    assert asked
+
+
 def test_a_move_that_comes_with_a_change_of_the_page_does_not_take_it_away():
     app = AppTest.from_function(_part_that_is_gone, default_timeout=30).run()
     app.button[1].click().run()

@@ -654,7 +654,10 @@ def test_presets_come_back_from_json(name: str) -> None:
 
 def test_lists_and_settings_of_the_command_line() -> None:
     assert parse_heads("5,20") == (5, 20) and parse_range("4:6") == (4, 5, 6) and parse_range("3,9") == (3, 9)
-    assert parse_range("2:64")[0] == 2 and parse_range("2:64")[-1] == 64 and len(parse_range("2:64")) <= 10
+    for low, high in ((2, 6), (2, 12), (2, 64), (10, 19), (10, 21)):
+        sizes = parse_range(f"{low}:{high}")
+        assert (sizes[0], sizes[-1], len(set(sizes))) == (low, high, min(10, high - low + 1))
+        assert list(sizes) == sorted(sizes)
     for wrong in ("5,", "a", "1,2", "3,3"):
         with pytest.raises(UserError, match="--heads takes"):
             parse_heads(wrong)

@@ -325,7 +325,7 @@ def choose_k(
 
 
 def parse_range(text: str) -> tuple[int, ...]:
-    """Read "4:64" as up to ten numbers between these, each about as much larger than the one before, or a list.
+    """Read "4:64" as up to ten numbers from 4 to 64, each about as much larger than the one before, or a list.
 
     Raises:
         UserError: it is neither.
@@ -335,7 +335,7 @@ def parse_range(text: str) -> tuple[int, ...]:
     low, _, high = text.partition(":")
     if not (low.isdecimal() and high.isdecimal() and 2 <= int(low) < int(high)):
         raise UserError(f"--range takes LOW:HIGH from 2 on, such as 4:64, or a list such as 5,10,20, not {text!r}.")
-    first, last = int(low), int(high)
-    steps = min(10, last - first + 1)
-    ratio = (last / first) ** (1 / (steps - 1))
-    return tuple(sorted({min(last, round(first * ratio**step)) for step in range(steps)}))
+    sizes, last = [int(low)], int(high)
+    for left in range(min(10, last - sizes[0] + 1) - 1, 0, -1):
+        sizes.append(max(sizes[-1] + 1, round(sizes[-1] * (last / sizes[-1]) ** (1 / left))))
+    return tuple(sizes)

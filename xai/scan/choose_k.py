@@ -19,6 +19,7 @@ from xai.scan.heads import HeadStage, cache_views
 from xai.scan.run import read_pretext
 from xai.scan.scene import Scene, open_scene
 from xai.scan.store import RunStore
+from xai.scan.usage import choose_head
 from xai.training.batches import Progress
 from xai.training.distributed import Processes
 
@@ -32,11 +33,11 @@ class Candidate:
 
     Attributes:
         clusters: k.
-        score: of the best replica; see `held_out_score`, less is better.
+        score: of the chosen replica (`choose_head`); see `held_out_score`, less is better.
         entropy: of the mean assignment, as a share of ln k: far below 1, there are more clusters than the data has.
         used: clusters that hold a picture.
         stability: mean adjusted mutual information between replicas, 1 where all agree.
-        silhouette: of the best replica, in the features of the pretext task.
+        silhouette: of the chosen replica, in the features of the pretext task.
         code_length: bits to tell the clusters of a picture's neighbour when its own is known; less is better.
         information: bits that both share; where it stops growing, more clusters only cut at random.
     """
@@ -82,26 +83,24 @@ def choose_k(
 
 def _measured(scene: Scene, stage: HeadStage, held_near: Tensor) -> list[Candidate]:
     features = scene.store.read("features")["validation"].float().numpy()
-    with torch.no_grad():
-        logits = stage.held_out_logits()
     found = []
-    for scores, measured in zip(logits, stage.measure(), strict=True):
-        best = min(range(len(measured)), key=lambda place: measured[place].score)
-        clusters = scores.argmax(2).numpy()  # (N, R)
+    for scores, measured in zip(*stage.measured(), strict=True):
+        assigned = scores.argmax(2)  # (N, R)
+        chosen, clusters = choose_head(measured, assigned), assigned.numpy()
         pairs = itertools.combinations(range(clusters.shape[1]), 2)
-        shares = np.array(measured[best].shares)
-        nats = measured[best].information * math.log(scores.shape[2])
+        shares = np.array(measured[chosen].shares)
+        nats = measured[chosen].information * math.log(scores.shape[2])
         spread = float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum())
         found.append(
             Candidate(
                 clusters=scores.shape[2],
-                score=measured[best].score,
+                score=measured[chosen].score,
                 entropy=spread / math.log(scores.shape[2]),
-                used=measured[best].used,
+                used=measured[chosen].used,
                 stability=float(
                     np.mean([adjusted_mutual_info_score(clusters[:, a], clusters[:, b]) for a, b in pairs])
                 ),
-                silhouette=_silhouette(features, clusters[:, best]),
+                silhouette=_silhouette(features, clusters[:, chosen]),
                 code_length=(spread - nats) / math.log(2),
                 information=nats / math.log(2),
             )

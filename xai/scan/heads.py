@@ -124,23 +124,19 @@ class HeadStage:
 
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure every head on held-out pictures."""
-        return as_row(self.measure(), self.group.heads)
+        return as_row(self.measured()[1], self.group.heads)
 
     @torch.no_grad()
-    def measure(self) -> list[list[HeadMeasures]]:
-        """Measures of every head on held-out pictures."""
-        both = self.bank(self._held_out), self.bank(self._cached[0])
-        return measure_heads(*both, self._held_near, self.scene.labels)
-
-    def held_out_logits(self) -> list[Tensor]:
-        """Logits of the held-out pictures, (M, R, k) for each size."""
-        return self.bank(self._held_out)
+    def measured(self) -> tuple[list[Tensor], list[list[HeadMeasures]]]:
+        """Logits of the held-out pictures, (M, R, k) for each size, and the measures of every head on them."""
+        logits = self.bank(self._held_out)
+        return logits, measure_heads(logits, self.bank(self._cached[0]), self._held_near, self.scene.labels)
 
     @torch.no_grad()
     def finished(self, history: list[dict[str, Any]]) -> HeadBank:
         """Keep the chosen head of each size, then those of lowest score, in the history too; fold in the scales."""
         kept = self.group.replicas
-        for size, replicas, logits in zip(self.group.heads, self.measure(), self.held_out_logits(), strict=True):
+        for size, logits, replicas in zip(self.group.heads, *self.measured(), strict=True):
             chosen = choose_head(replicas, logits.argmax(2))
             order = sorted(range(len(replicas)), key=lambda place: (place != chosen, replicas[place].score))
             self.bank.reorder(size, order)

@@ -15,6 +15,7 @@ SHOWN_PAGE = "_page"  # the page of the frame that ran last, and its hash
 NOTICES = "_notices"
 _ADOPTED = "_adopted"
 _RESPELLED = "_respelled"
+_DRAWN = "_drawn"  # keys of widgets, and the values that the page was drawn with
 Reader = Callable[[str], Any]
 """Turns the text of a link into a widget's value; raises UserError with the sentence to show."""
 
@@ -80,6 +81,20 @@ def rerun_parts(*keys: str) -> None:
     except StreamlitAPIException:  # the fragments are gone already
         if page is not None:
             st.switch_page(page)
+
+
+def remember_drawn(*keys: str) -> None:
+    """Keep what the widgets with these keys say while the page is drawn, for `rerun_if_outdated`."""
+    st.session_state[_DRAWN] = {key: st.session_state.get(key) for key in keys}
+
+
+def rerun_if_outdated() -> None:
+    """Ask for the whole page where widgets say something else than what it was drawn with.
+
+    A change in the moment of a move is known by then, but the run that it asked for may be lost in that of the move.
+    """
+    if any(st.session_state.get(key) != value for key, value in st.session_state.get(_DRAWN, {}).items()):
+        st.rerun()
 
 
 def notice(sentence: str) -> None:

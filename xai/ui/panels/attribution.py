@@ -20,7 +20,6 @@ from xai.ui.panels.superpixels import show_superpixels
 from xai.ui.pictures import Drawing, framed, overlaid
 
 HEARD = "heard"
-_DRAWN_WITH = "_drawn_with"
 
 
 @st.fragment
@@ -38,7 +37,7 @@ def show_explanation(choice: pickers.Choice) -> None:
     asked = Asked(choice, method, tuple(params.items()), compared, drawing, picture)
     with pictures:
         _show(asked)
-    st.session_state[_DRAWN_WITH] = _settings()
+    state.remember_drawn("method", "compare", *sliders.DRAWING, *params)
     _hear()
     downloads.offer(lambda: _result(choice, _explain(asked), drawing))
 
@@ -66,17 +65,9 @@ def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
     if move.leaving:
         return
-    if _settings() != st.session_state.get(_DRAWN_WITH):
-        st.rerun()  # a setting changed in the same moment, and the run that it asked for may be lost in this one
+    state.rerun_if_outdated()
     if move.shown:
         state.rerun_parts(HEARD)
-
-
-def _settings() -> tuple[object, ...]:
-    """List what is set around the dials, as the widgets have it."""
-    params = METHODS[st.session_state["method"]].params
-    keys = ("method", "compare", *sliders.DRAWING, *(param.name for param in params))
-    return tuple(map(st.session_state.get, keys))
 
 
 def _dials(asked: Asked) -> list[Dial]:

@@ -18,6 +18,7 @@ from xai.ui.panels.feature_details import CHOICES, show_details
 from xai.ui.pictures import level_colours, pack_channels, working_jpeg
 
 LAYER, DETAILS = "layer-shown", "details"  # fragments that a callback redraws
+SETTINGS = ("sort", "colormap", "diverging", "scale", "smooth", "over", "below")  # keys of widgets around the dials
 SORT_HELP = {
     "channel": "the network's own order",
     "mean": "mean over all places",
@@ -57,6 +58,7 @@ def show_channels(choice: pickers.Choice) -> None:
     _show_layer(choice, look)
     what = st.segmented_control("Look further at", CHOICES, wrap=True, key="below", bind="query-params")
     _show_details(choice, look, what)
+    state.remember_drawn(*SETTINGS)
     downloads.offer(lambda: _result(choice, _maps(traced, look, _values(traced, look))))
 
 
@@ -130,6 +132,7 @@ def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
     st.session_state["channel"] = move.index
     if not move.leaving:
+        state.rerun_if_outdated()
         state.rerun_parts(*((DETAILS,) if move.shown else (LAYER, DETAILS)))
 
 
