@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import os
 import signal
@@ -35,6 +36,7 @@ from xai.scan.config import (
     SelfLabelling,
     changed,
 )
+from xai.scan.explain.query import tell
 from xai.scan.finetune import ClusterNetwork
 from xai.scan.losses import nt_xent
 from xai.scan.nets import HeadBank, NormedProjector
@@ -551,6 +553,11 @@ def test_more_heads_on_a_finished_run(finished: Path, tmp_path: Path, capsys: py
     assert [head.name for head in opened.heads] == ["k3", "k3-2", "k5", "k5-2", "k4"]
     answer = query(opened, opened.pictures("train")[0], heads=[opened.head("k4"), opened.head("k3")], count=3)
     assert [each.head.name for each in answer.heads] == ["k4", "k3"]
+    story = tell(opened, opened.pictures("train")[0])
+    assert [step.head for step in story.path] == list(story.probabilities) == ["k3", "k4", "k5"]
+    for before, step in itertools.pairwise(story.path):
+        inside = opened.assigned(step.head, "train") == step.cluster
+        assert step.company == pytest.approx((opened.assigned(before.head, "train")[inside] == before.cluster).mean())
     np.testing.assert_allclose(opened.probabilities("k5", "train"), open_run(finished).probabilities("k5", "train"))
     assert main([*asked[:4], "5", "--output", str(tmp_path / "again")]) == 2
     assert "has heads of 5 clusters already" in capsys.readouterr().err

@@ -221,7 +221,10 @@ class ScanRun:
 
     @torch.inference_mode()
     def assign(self, picture: np.ndarray | Image, heads: Sequence[Head] | None = None) -> dict[str, np.ndarray]:
-        """Probability of each cluster for one picture, float32 (k,), by name of the head; one pass for each group."""
+        """Probability of each cluster for one picture, float32 (k,), by name of the head, in the order of the heads.
+
+        One pass for each group.
+        """
         chosen = self.heads if heads is None else heads
         pixels = self.normalise(self.prepare(picture))
         found: dict[str, np.ndarray] = {}
@@ -231,7 +234,7 @@ class ScanRun:
             for head in chosen:
                 if head.group == tag:
                     found[head.name] = scores[head.clusters][0, head.replica].softmax(0).numpy()
-        return found
+        return {head.name: found[head.name] for head in chosen}
 
     @torch.inference_mode()
     def embed(self, picture: np.ndarray | Image) -> np.ndarray:
