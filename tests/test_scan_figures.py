@@ -53,6 +53,25 @@ def test_a_flow_has_a_band_for_each_pair_and_marks_the_path(levels):
     assert list(made.link.value) == [30, 10, 20] and made.node.label[0] == "&lt;b&gt;"
 
 
+def test_clusters_of_a_flow_lie_within_the_chart_and_do_not_overlap(levels):
+    chart = cluster_flows.sankey(levels)
+    inside = chart.layout.height - chart.layout.margin.t - chart.layout.margin.b
+    gap = chart.data[0].node.pad / inside
+    scale = (1 - 2 * gap) / 60  # of Plotly: the head with most clusters fills the height
+    places = np.array(chart.data[0].node.y)
+    for middles, sizes in ((places[:2], np.array([40, 20])), (places[2:], np.array([30, 10, 20]))):
+        tops, ends = middles - scale * sizes / 2, middles + scale * sizes / 2
+        assert tops[0] == pytest.approx(0) and ends[-1] == pytest.approx(1)
+        assert ((tops[1:] - ends[:-1]) >= gap - 1e-9).all()
+
+
+def test_titles_beside_a_flow_are_cut_at_words_and_whole_on_hover():
+    titles = ("Cluster 0: acorn, bassinet", "Cluster 1")
+    many = cluster_flows.Levels(tuple("abcde"), (titles,) * 5, (np.eye(2, dtype=int),) * 4)
+    node = cluster_flows.sankey(many).data[0].node
+    assert list(node.label[:2]) == ["0: acorn", "1"] and list(node.customdata[:2]) == list(titles)
+
+
 def test_the_flow_as_svg_tells_numbers_on_hover_and_escapes_names(levels):
     svg = cluster_flows.sankey_svg(levels)
     assert "&lt;b&gt; to y: 10 pictures" in svg and "<b>" not in svg and svg.count("<path") == 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ from xai.figures.clusters import as_rgb, cluster_colours
 Floats = NDArray[np.floating]
 Ints = NDArray[np.integer]
 THIN = 0.002  # share of the pictures under which a band is left out
+GAP = 8  # pixels between the clusters of the finest head
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,11 @@ class Levels:
     titles: tuple[tuple[str, ...], ...]
     counts: tuple[Ints, ...]
     path: tuple[int, ...] | None = None
+
+    @property
+    def sizes(self) -> list[Ints]:
+        """Pictures in each cluster of each head."""
+        return [self.counts[0].sum(1), *(counts.sum(0) for counts in self.counts)]
 
     @property
     def alt(self) -> str:
@@ -64,35 +71,54 @@ def sankey(levels: Levels) -> go.Figure:
     """Draw the flow with Plotly: names and numbers on hover, the path of a picture in a strong colour."""
     first = np.cumsum([0, *(len(titles) for titles in levels.titles)])
     colours = [colour for titles in levels.titles for colour in cluster_colours(len(titles))]
-    names = [html.escape(title) for titles in levels.titles for title in titles]
+    titles = [title for titles in levels.titles for title in titles]
     bands = levels.bands()
     strong = [style.POSITIVE if on_path else colours[first[level] + a] for level, a, _, _, on_path in bands]
-    count = len(levels.heads)
-    across = [0.001 + 0.998 * level / max(count - 1, 1) for level, titles in enumerate(levels.titles) for _ in titles]
+    gaps = max(len(levels.heads) - 1, 1)
+    across = [0.001 + 0.998 * level / gaps for level, titles in enumerate(levels.titles) for _ in titles]
+    most = max(len(titles) for titles in levels.titles)
+    height, margin = max(320, 26 * most), 10
+    spaces = GAP * (most - 1) / (height - 2 * margin)
     made = go.Sankey(
         arrangement="snap",
         node={
-            "label": names,
+            "label": [html.escape(_short(title, 56 // gaps)) for title in titles],
+            "customdata": [html.escape(title) for title in titles],
             "color": colours,
             "x": across,
-            "y": [place for titles in levels.titles for place in np.linspace(0.02, 0.98, len(titles))],
-            "pad": 8,
+            "y": np.concatenate([_middles(sizes, spaces) for sizes in levels.sizes]),
+            "pad": GAP,
             "thickness": 14,
-            "hovertemplate": "%{label}: %{value} pictures<extra></extra>",
+            "hovertemplate": "%{customdata}: %{value} pictures<extra></extra>",
         },
         link={
             "source": [int(first[level] + a) for level, a, *_ in bands],
             "target": [int(first[level + 1] + b) for level, _, b, *_ in bands],
             "value": [number for *_, number, _ in bands],
             "color": [as_rgb(c, 0.85 if on_path else 0.3) for c, (*_, on_path) in zip(strong, bands, strict=True)],
-            "hovertemplate": "%{source.label} to %{target.label}: %{value} pictures<extra></extra>",
+            "hovertemplate": "%{source.customdata} to %{target.customdata}: %{value} pictures<extra></extra>",
         },
     )
     figure = go.Figure(made)
-    most = max(len(titles) for titles in levels.titles)
-    clear = "rgba(0,0,0,0)"
-    margin = {"l": 10, "r": 10, "t": 10, "b": 10}
-    return figure.update_layout(height=max(320, 26 * most), paper_bgcolor=clear, plot_bgcolor=clear, margin=margin)
+    clear, margins = "rgba(0,0,0,0)", dict.fromkeys("lrtb", margin)
+    return figure.update_layout(height=height, paper_bgcolor=clear, plot_bgcolor=clear, margin=margins)
+
+
+def _middles(sizes: Ints, spaces: float) -> Floats:
+    """Place clusters one below the other, as high as they are large, with equal spaces between them: middles in [0, 1].
+
+    Args:
+        sizes: pictures in each.
+        spaces: share of the height that all spaces take.
+    """
+    heights = (1 - spaces) * sizes / max(sizes.sum(), 1)
+    middles = heights.cumsum() - heights / 2 + np.linspace(0, spaces, len(sizes))
+    return middles.clip(1e-3, 1)  # Plotly takes 0 for none
+
+
+def _short(title: str, width: int) -> str:
+    """Shorten a title to the words that fit."""
+    return textwrap.shorten(title.removeprefix("Cluster "), width, placeholder="").rstrip(",:")
 
 
 def map_chart(
@@ -133,7 +159,7 @@ def sankey_svg(levels: Levels, *, width: int = 900) -> str:
     total = int(levels.counts[0].sum()) or 1
     heads = len(levels.heads)
     columns = [round(8 + level * (width - 260) / max(heads - 1, 1)) for level in range(heads)]
-    sizes = [levels.counts[0].sum(1), *(counts.sum(0) for counts in levels.counts)]
+    sizes = levels.sizes
     scale = [(height - 30 - pad * (len(each) - 1)) / total for each in sizes]
     tops = [24 + np.concatenate([[0], np.cumsum(each * s + pad)[:-1]]) for each, s in zip(sizes, scale, strict=True)]
     out, into = [top.astype(float).copy() for top in tops], [top.astype(float).copy() for top in tops]

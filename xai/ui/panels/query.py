@@ -86,7 +86,7 @@ def _path(story: Story) -> None:
     columns = st.columns(len(story.path))
     for column, step, survey in zip(columns, story.path, surveys, strict=True):
         with column:
-            st.metric(f"{survey.head.clusters} clusters", f"Cluster {step.cluster}", border=True)
+            st.metric(f"{survey.head.clusters} clusters", f"No. {step.cluster}", border=True)
             _, _, words = survey.title(step.cluster).partition(": ")
             told = f"{words.capitalize()}. " if words else ""
             told += f"{step.probability:.0%}, then cluster {step.second} with {step.second_probability:.0%}."
