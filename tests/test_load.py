@@ -53,6 +53,10 @@ def test_an_untrained_model_is_the_same_every_time_and_says_so():
 def test_unknown_names_list_the_valid_ones():
     with pytest.raises(UserError, match=r"Unknown model 'resnet5O'.*resnet50.*did you mean 'resnet50'"):
         load_model("resnet5O", weights=None)
+    with pytest.raises(UserError, match=r"There is no model at 'k2/'.*a folder with model\.json.*xai models"):
+        load_model("k2/")
+    with pytest.raises(UserError, match=r"'own\.safetensors' is a file of weights"):
+        load_model("own.safetensors")
     with pytest.raises(UserError, match=r"Unknown weights for resnet50 'IMAGENET'.*IMAGENET1K_V1, IMAGENET1K_V2"):
         load_model("resnet50", weights="IMAGENET")
     with pytest.raises(UserError, match=r"Unknown device 'tpu'.*auto, cpu, cuda, mps"):

@@ -17,7 +17,7 @@ from xai.compute.layers import Layer, discover_layers, offered, propose_layer
 from xai.compute.trace import Classifier, ModuleOutput, record_outputs, trace_pixels
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
-from xai.io.model_files import ModelFile, is_model_file, model_file_beside, read_model_file
+from xai.io.model_files import MODEL_FILE, ModelFile, is_model_file, model_file_beside, read_model_file
 from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model, same_random_numbers
 from xai.io.weights import (
     WEIGHT_SUFFIXES,
@@ -138,6 +138,15 @@ def _build(
         if weights not in ("default", None):
             raise one_of(f"weights for {name}", weights, ("default", "a .safetensors or .pth file", "none"))
         return name, network, "own" if weights == "default" else UNTRAINED, None
+    if source.endswith(WEIGHT_SUFFIXES):
+        raise UserError(
+            f"'{source}' is a file of weights: give it as the weights, and the network it belongs to by name."
+        )
+    if _is_path(source):
+        raise UserError(
+            f"There is no model at '{source}': it takes a folder with {MODEL_FILE}, as `xai train` and"
+            " `xai scan export` write one, or the name of a network, see `xai models`."
+        )
     entry = find_model(source)
     first = entry.preset(entry.default_weights)
     if path is not None:
