@@ -50,11 +50,14 @@ def test_an_untrained_model_is_the_same_every_time_and_says_so():
     assert first.notes and "ReLU" in first.notes[0]
 
 
-def test_unknown_names_list_the_valid_ones():
+def test_unknown_names_list_the_valid_ones(tmp_path):
     with pytest.raises(UserError, match=r"Unknown model 'resnet5O'.*resnet50.*did you mean 'resnet50'"):
         load_model("resnet5O", weights=None)
     with pytest.raises(UserError, match=r"There is no model at 'k2/'.*a folder with model\.json.*xai models"):
         load_model("k2/")
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds a run, and no model yet: `xai train --resume`"):
+        load_model(str(tmp_path))
     with pytest.raises(UserError, match=r"'own\.safetensors' is a file of weights"):
         load_model("own.safetensors")
     with pytest.raises(UserError, match=r"Unknown weights for resnet50 'IMAGENET'.*IMAGENET1K_V1, IMAGENET1K_V2"):

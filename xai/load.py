@@ -142,6 +142,11 @@ def _build(
         raise UserError(
             f"'{source}' is a file of weights: give it as the weights, and the network it belongs to by name."
         )
+    if (Path(source) / "run.json").is_file():
+        raise UserError(
+            f"'{source}' holds a run, and no model yet: `xai train --resume` finishes a training, and"
+            " `xai scan export` makes a model of a head."
+        )
     if _is_path(source):
         raise UserError(
             f"There is no model at '{source}': it takes a folder with {MODEL_FILE}, as `xai train` and"
