@@ -351,11 +351,28 @@ def test_without_a_gate_the_best_epoch_of_fine_tuning_stays(tmp_path: Path) -> N
         start(replace(TINY, groups=(group,)), tmp_path / str(gate))
         store = RunStore.open(tmp_path / str(gate))
         rows = [row for row in store.history() if row["stage"] == "finetune-main"]
-        scores = [row["score"]["k3"] + row["score"]["k5"] for row in rows]
+        scores = [sum(min(row["score"][k], row["score"][f"{k}-2"]) for k in ("k3", "k5")) for row in rows]
         kept[gate] = store.facts("finetune-main")
     assert kept[True]["kept_epoch"] == 0 and kept[True]["score"] == pytest.approx(kept[True]["score_before"])
     assert kept[False]["kept_epoch"] == 1 + int(np.argmin(scores))
     assert kept[False]["score"] == pytest.approx(min(scores) / 2) and kept[False]["score"] > kept[True]["score"]
+
+
+def test_heads_stand_by_their_score_after_fine_tuning(tmp_path: Path) -> None:
+    plan = FineTuning(epochs=2, batch=32, rate=0.01, gate=False, views=GLYPHS)
+    group = replace(TINY.groups[0], replicas=3, finetune=plan, selflabel=None)
+    start(replace(TINY, groups=(group,)), tmp_path / "run")
+    opened = open_run(tmp_path / "run")
+    kept = opened.store.facts("finetune-main")["kept_epoch"]
+    row = next(row for row in opened.history if row["stage"] == "finetune-main" and row["epoch"] == kept)
+    scene = open_scene(opened.store, torch.device("cpu"), Processes())
+    network = ClusterNetwork(*read_group(opened.store, "main"))
+    near = opened.store.read("neighbours")["validation/indices"].long()
+    for size, replicas in zip((3, 5), network.measure(scene, near), strict=True):
+        told = [row["score"][name] for name in (f"k{size}", f"k{size}-2", f"k{size}-3")]
+        assert told == sorted(told)
+        # The network is stored in 16 bits after it was measured.
+        assert [each.score for each in replicas] == pytest.approx(told, abs=5e-3)
 
 
 def test_settled_norms_are_those_of_plain_pictures(finished: Path) -> None:

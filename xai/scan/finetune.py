@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from xai.scan.config import FineTuning, Group
 from xai.scan.device import moved
-from xai.scan.heads import HeadObjective
+from xai.scan.heads import HeadObjective, reorder_history
 from xai.scan.nets import HeadBank
 from xai.scan.scene import Scene, follow_schedule, make_adam
-from xai.scan.usage import HeadMeasures, as_row, measure_heads, overall
+from xai.scan.usage import HeadMeasures, as_row, lowest_score, measure_heads
 
 STAGE = 3  # in the keys of random choices; each group adds its number
 
@@ -57,7 +58,7 @@ class FineTuneStage:
     """SCAN on pixels as a stage of the loop.
 
     Attributes:
-        kept: network of the best epoch by the mean score on held-out pictures; with a gate the start counts as one.
+        kept: network of the best epoch by `lowest_score`; with a gate the start counts as one.
     """
 
     def __init__(
@@ -111,8 +112,24 @@ class FineTuneStage:
             self._best = self.kept.measure(self.scene, self._held_near)
         settled = self.network.settled(self.scene)
         measured = settled.measure(self.scene, self._held_near)
-        better = self._best is None or overall(measured).score < overall(self._best).score
+        better = self._best is None or lowest_score(measured) < lowest_score(self._best)
         if better:
             self.kept.load_state_dict(settled.state_dict())
             self._best = measured
         return {**as_row(measured, self.group.heads), "kept": better}
+
+    @torch.no_grad()
+    def finished(self, history: list[dict[str, Any]]) -> ClusterNetwork:
+        """Return the kept network; where it learnt, the heads of a size stand by their score, in the history too.
+
+        The paper chooses by the lowest loss over heads and epochs. On cached features heads that cut differently may
+        score alike; learning with the network pulls them apart.
+        """
+        if any(row["kept"] for row in history if row["stage"] == self.name):
+            stages = (f"heads-{self.group.tag}", self.name)
+            measured = self.kept.measure(self.scene, self._held_near)
+            for size, replicas in zip(self.group.heads, measured, strict=True):
+                order = sorted(range(len(replicas)), key=lambda place: replicas[place].score)
+                self.kept.heads.reorder(size, order)
+                reorder_history(history, stages, size, order, len(replicas))
+        return self.kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,7 @@ class HeadStage:
             chosen = choose_head(replicas, logits.argmax(2))
             order = sorted(range(len(replicas)), key=lambda place: (place != chosen, replicas[place].score))
             self.bank.reorder(size, order)
-            _keep_in_history(history, self.name, size, order, kept)
+            reorder_history(history, (self.name,), size, order, kept)
         bank = self.bank.first(kept).to(self.scene.device)
         weight = bank.linear.weight / self._scale
         bank.linear.bias.sub_(weight @ self._mean)
@@ -148,10 +148,13 @@ class HeadStage:
         return bank
 
 
-def _keep_in_history(history: list[dict[str, Any]], stage: str, size: int, order: list[int], kept: int) -> None:
+def reorder_history(
+    history: list[dict[str, Any]], stages: Collection[str], size: int, order: Sequence[int], kept: int
+) -> None:
+    """Put the replicas of a size into another order, in the rows of these stages, and leave out all after `kept`."""
     names = [f"k{size}" if place == 0 else f"k{size}-{place + 1}" for place in range(len(order))]
     for row in history:
-        if row["stage"] == stage:
+        if row["stage"] in stages:
             for values in (row["usage"], row["score"], row["agreement"], row.get("accuracy", {})):
                 ordered = [values.pop(names[old]) for old in order if names[old] in values]
                 values.update(zip(names[:kept], ordered, strict=False))

@@ -86,7 +86,7 @@ _CIFAR_MINI = ScanConfig(
     std=CIFAR_STD,
     limit=5000,
     pretext=replace(_ON_PROCESSOR, epochs=60, batch=256),
-    groups=(Group(heads=(10,), replicas=10, finetune=FineTuning(epochs=5)),),
+    groups=(Group(heads=(10,), replicas=10, finetune=FineTuning(epochs=5, gate=False)),),
 )
 _GPU_200 = ScanConfig(
     preset="gpu-200",
@@ -135,7 +135,7 @@ _PICTURES = ScanConfig(
     mean=IMAGENET_MEAN,
     std=IMAGENET_STD,
     pretext=replace(_ON_PROCESSOR, epochs=60, batch=256, views=replace(ORDINARY, blur=0.2)),
-    groups=(Group(heads=(5, 10, 20), replicas=5, finetune=FineTuning(epochs=5)),),
+    groups=(Group(heads=(5, 10, 20), replicas=5, finetune=FineTuning(epochs=5, gate=False)),),
 )
 
 PRESETS: Mapping[str, ScanPreset] = MappingProxyType(

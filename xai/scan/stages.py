@@ -146,7 +146,7 @@ class Stages:
         before = overall(stage.kept.measure(scene, held_near))
         if not self._loop(stage, stop, tell):
             return False
-        return self._keep_network(stage.name, group, stage.kept, held_near, before.score)
+        return self._keep_network(stage.name, group, stage.finished(self.history), held_near, before.score)
 
     def selflabel(self, group: Group, stop: Stop, tell: Progress) -> bool:
         """Let confident pictures of a group teach, behind the gate."""

@@ -132,6 +132,11 @@ def overall(measured: Sequence[Sequence[HeadMeasures]]) -> HeadMeasures:
     )
 
 
+def lowest_score(measured: Sequence[Sequence[HeadMeasures]]) -> float:
+    """Lowest score of each size, on the mean over sizes."""
+    return sum(min(each.score for each in replicas) for replicas in measured) / len(measured)
+
+
 def passes(new: Sequence[Sequence[HeadMeasures]], old: Sequence[Sequence[HeadMeasures]]) -> bool:
     """Whether what can be seen without labels got better, and neither a cluster nor a size was lost for it.
 
