@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from sklearn.metrics import mutual_info_score
 
 import xai
 from xai.cli import main
@@ -295,25 +296,47 @@ def test_a_file_that_was_changed_is_refused(finished: Path, tmp_path: Path) -> N
         open_run(tmp_path)
 
 
-def _measures(score: float, information: float, used: int) -> list[list[HeadMeasures]]:
-    return [[HeadMeasures(score, information, 0.9, used, ())]]
+def _measures(views: float, replicas: float, used: int) -> list[list[HeadMeasures]]:
+    return [[HeadMeasures(0.5, 0.6, 0.9, used, (), views, replicas)]]
 
 
 def test_the_gate_lets_nothing_through_that_got_worse() -> None:
     old = _measures(0.5, 0.6, 8)
-    assert passes(_measures(0.4, 0.6, 8), old)
-    for worse in (_measures(0.6, 0.7, 8), _measures(0.4, 0.5, 8), _measures(0.4, 0.7, 7), old):
+    assert passes(_measures(0.6, 0.6, 8), old)
+    for worse in (_measures(0.4, 0.7, 8), _measures(0.6, 0.5, 8), _measures(0.6, 0.7, 7), old):
         assert not passes(worse, old)
-    two = old + _measures(0.5, 0.6, 8)
-    assert passes(_measures(0.3, 0.7, 8) + _measures(0.505, 0.55, 8), two)  # both sizes together gained
-    for score, information, used in ((0.515, 0.55, 8), (0.505, 0.49, 8), (0.4, 0.6, 7)):
-        assert not passes(_measures(0.3, 0.7, 8) + _measures(score, information, used), two)
+    two = old + old
+    assert passes(_measures(0.6, 0.6, 8) + _measures(0.495, 0.6, 8), two)  # both sizes together gained
+    for views, replicas, used in ((0.48, 0.6, 8), (0.495, 0.55, 8), (0.6, 0.6, 7)):
+        assert not passes(_measures(0.6, 0.6, 8) + _measures(views, replicas, used), two)
+    unmeasured = [[HeadMeasures(0.1, 0.9, 0.9, 8, ())]]
+    assert not passes(unmeasured, old) and not passes(old, unmeasured)
 
 
-def test_self_labelling_and_fine_tuning_never_make_the_held_out_score_worse(run: ScanRun) -> None:
-    for stage in ("finetune-main", "selflabel-main"):
+def test_stable_clusters_are_found_from_views_and_by_replicas() -> None:
+    random = np.random.default_rng(0)
+    plain = torch.from_numpy(random.integers(0, 4, (400, 3)))
+    plain[:, 1] = (plain[:, 0] + 1) % 4  # the same clusters under other numbers
+    logits = [torch.nn.functional.one_hot(plain, 4).float()]
+    near = torch.zeros(400, 1, dtype=torch.int64)
+    seen = plain.unsqueeze(1).repeat(1, 2, 1)
+    seen[:200, :, 2] = 0  # half of the views say nothing
+    viewed = [torch.nn.functional.one_hot(seen, 4).float()]
+    [found] = measure_heads(logits, logits, near, viewed=viewed)
+    for place, each in enumerate(found):
+        expected = mutual_info_score(plain[:, place].repeat_interleave(2), seen[:, :, place].flatten()) / np.log(4)
+        assert each.views == pytest.approx(expected, abs=1e-6)
+    assert found[0].views > 0.99 and found[2].views < 0.7
+    assert found[0].replicas == pytest.approx(found[1].replicas) == pytest.approx(0.5, abs=0.01)
+    assert found[2].replicas == pytest.approx(0, abs=0.01)
+    [[alone]] = measure_heads([logits[0][:, :1]], [logits[0][:, :1]], near, viewed=[viewed[0][:, :, :1]])
+    assert alone.replicas == 1
+
+
+def test_fine_tuning_and_self_labelling_never_make_worse_what_they_ask_for(run: ScanRun) -> None:
+    for stage, measure, sign in (("finetune-main", "score", 1), ("selflabel-main", "views", -1)):
         facts = run.store.facts(stage)
-        assert facts["score"] <= facts["score_before"] + 1e-3  # 16-bit weights
+        assert sign * facts[measure] <= sign * facts[f"{measure}_before"]
         kept = [row["epoch"] for row in run.history if row["stage"] == stage and row["kept"]]
         assert facts["kept_epoch"] == max(kept, default=0)
 

@@ -165,5 +165,5 @@ def cache_views(scene: Scene, network: nn.Module, plan: HeadTraining, number: in
     made = [scene.outputs(network, scene.train).half()]
     for view in range(plan.cached):
         on_progress(view / plan.cached, "features of random views")
-        made.append(scene.view_outputs(network, plan.views, (STAGE + 10 * number, 1000 + view)).half())
+        made.append(scene.view_outputs(network, plan.views, (STAGE + 10 * number, 1000 + view), scene.train).half())
     return torch.stack(made)

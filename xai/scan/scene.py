@@ -92,15 +92,15 @@ class Scene:
             self._kept_order = ((stage, epoch), drawn)
         return self._kept_order[1]
 
-    def view(self, places: Tensor, views: Views, draws: Draws) -> Tensor:
-        """Random views of training pictures, normalised, float32 (n, 3, h, w)."""
-        made = random_views(self.train[places], views, draws)
+    def view(self, pixels: Tensor, views: Views, draws: Draws) -> Tensor:
+        """Random views of pictures, uint8 (n, 3, h, w), normalised, float32 (n, 3, h, w)."""
+        made = random_views(pixels, views, draws)
         return ((made - self._mean) * self._scale).contiguous(memory_format=torch.channels_last)
 
     def views(self, places: Sequence[Tensor], views: Views, batch: Batch) -> Tensor:
         """Random views of the pictures at each of several lists of places, made together: (n + n + ..., 3, h, w)."""
         draws = [batch.draws(use, self.device) for use in range(len(places))]
-        return self.view(torch.cat(list(places)), views, Draws.joined(draws))
+        return self.view(self.train[torch.cat(list(places))], views, Draws.joined(draws))
 
     def computing(self) -> AbstractContextManager[Any]:
         """Forward passes in bfloat16 on a GPU."""
@@ -121,19 +121,24 @@ class Scene:
         return torch.cat(made)
 
     @torch.no_grad()
-    def view_outputs(self, network: Callable[[Tensor], Tensor], views: Views, key: tuple[int, ...]) -> Tensor:
-        """What a network in eval mode makes of one random view of each training picture, in float32 (N, ...)."""
+    def view_outputs(
+        self, network: Callable[[Tensor], Tensor], views: Views, key: tuple[int, ...], pixels: Tensor
+    ) -> Tensor:
+        """What a network in eval mode makes of one random view of each picture, uint8 (N, 3, h, w): float32 (N, ...).
+
+        With the same key they are the same views.
+        """
         made = []
-        count = len(self.train)
+        count = len(pixels)
         together = _VIEWED if self.device.type == "cpu" else _VIEWED * 20
         for start in range(0, count, together):
-            own = torch.arange(start, min(start + together, count))
+            own = pixels[start : start + together]
             firsts = range(start, start + len(own), _VIEWED)
             blocks = [(first, min(_VIEWED, count - first)) for first in firsts]
             draws = [draw((self.config.seed, *key, first), n, range(n), self.device) for first, n in blocks]
-            pixels = self.view(own.to(self.device), views, Draws.joined(draws))
+            shown = self.view(own, views, Draws.joined(draws))
             with self.computing():
-                made.append(network(pixels).float())
+                made.append(network(shown).float())
         return torch.cat(made)
 
     @torch.no_grad()

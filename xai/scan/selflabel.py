@@ -23,6 +23,7 @@ from xai.scan.usage import HeadMeasures, as_row, measure_heads, passes
 from xai.training.step import follow
 
 STAGE = 4  # in the keys of random choices; each group adds its number
+VIEWS = 3  # of each held-out picture, for the gate
 
 
 class Lessons(nn.Module):
@@ -119,8 +120,24 @@ class SelfLabelStage:
         found: list[list[Tensor]] = []
         for look in range(self.plan.looks):
             key = (STAGE + 10 * self.number, 1000 + epoch, look)
-            found.append([each.softmax(-1) for each in split(scene.view_outputs(self.teacher, self.plan.views, key))])
+            found.append([each.softmax(-1) for each in split(self._views(self.teacher, key, scene.train))])
         return [torch.stack(each).mean(0).log() for each in zip(*found, strict=True)]
+
+    def _views(self, network: ClusterNetwork, key: tuple[int, ...], pixels: Tensor) -> Tensor:
+        return self.scene.view_outputs(network, self.plan.views, key, pixels)
+
+    def measure(self, network: ClusterNetwork) -> tuple[list[list[HeadMeasures]], list[Tensor]]:
+        """Measure every head on held-out pictures and views of them, the same at each epoch.
+
+        Returns:
+            The measures, and the logits of the training pictures, (N, R, k) for each size.
+        """
+        scene, split = self.scene, network.heads.split
+        held_out, train = network.answers(scene)
+        keys = ((STAGE + 10 * self.number, 0, 1000 + look) for look in range(VIEWS))
+        looks = [split(self._views(network, key, scene.validation)) for key in keys]
+        viewed = [torch.stack(each, 1) for each in zip(*looks, strict=True)]
+        return measure_heads(held_out, train, self._held_near, scene.labels, viewed), train
 
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
         """Learn the teacher's clusters from random views; then the teacher follows."""
@@ -153,10 +170,9 @@ class SelfLabelStage:
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure the teacher, and keep it where it passes the gate, or where there is none."""
         if self._best is None and self.plan.gate:
-            self._best = self.kept.measure(self.scene, self._held_near)
+            self._best = self.measure(self.kept)[0]
         settled = self.teacher.settled(self.scene)
-        held_out, self._answered = settled.answers(self.scene)
-        measured = measure_heads(held_out, self._answered, self._held_near, self.scene.labels)
+        measured, self._answered = self.measure(settled)
         kept = self._best is None or passes(measured, self._best)
         if kept:
             self.kept.load_state_dict(settled.state_dict())

@@ -146,27 +146,28 @@ class Stages:
         before = overall(stage.kept.measure(scene, held_near))
         if not self._loop(stage, stop, tell):
             return False
-        return self._keep_network(stage.name, group, stage.finished(self.history), held_near, before.score)
+        kept = stage.finished(self.history)
+        measured = overall(kept.measure(scene, held_near))
+        return self._keep_network(stage.name, group, kept, score_before=before.score, score=measured.score)
 
     def selflabel(self, group: Group, stop: Stop, tell: Progress) -> bool:
         """Let confident pictures of a group teach, behind the gate."""
         scene, number = self.scene, self.config.groups.index(group)
         held_near = self._near()[1]
         stage = SelfLabelStage(scene, group, number, ClusterNetwork(*read_group(self.store, group.tag)), held_near)
-        before = overall(read_cluster_network(self.store, group.tag, scene).measure(scene, held_near))
+        before = overall(stage.measure(stage.kept)[0])
         if not self._loop(stage, stop, tell):
             return False
-        return self._keep_network(stage.name, group, stage.kept, held_near, before.score)
+        after = overall(stage.measure(stage.kept)[0])
+        facts = {"score_before": before.score, "score": after.score, "views_before": before.views, "views": after.views}
+        return self._keep_network(stage.name, group, stage.kept, **facts)
 
-    def _keep_network(
-        self, stage: str, group: Group, network: ClusterNetwork, held_near: Tensor, before: float
-    ) -> bool:
+    def _keep_network(self, stage: str, group: Group, network: ClusterNetwork, **facts: float) -> bool:
         """Write the network that a stage ended with, and which of its epochs that was (0: the one that came in)."""
-        measured = overall(network.measure(self.scene, held_near))
         kept = [row["epoch"] for row in self.history if row["stage"] == stage and row["kept"]]
         name = f"network-{group.tag}"
         self.store.write(name, halves(network.state_dict(), self.config.half), ("pretext", "neighbours"))
-        return self._finish(stage, kept_epoch=max(kept, default=0), score_before=before, score=measured.score)
+        return self._finish(stage, kept_epoch=max(kept, default=0), **facts)
 
     def predictions(self, group: Group) -> bool:
         """Probabilities of every head for every picture."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from xai.scan.metrics import accuracy_score, contingency, match_one_to_one
 
 NEAREST = 5  # neighbours of a held-out picture that are asked
 NEAR = 1.2  # by what factor the score of a head may lie above the lowest for it to be chosen
-WORSE = 1.02  # by what factor the score of one size may rise where all sizes together gain
+WORSE = 1.02  # by what factor the information of one size may fall where all sizes together gain
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class HeadMeasures:
         agreement: share of neighbours in the picture's own cluster; more is better.
         used: clusters that hold at least one picture.
         shares: of the pictures in each cluster, (k,).
+        views: information shared between the clusters of pictures and those of random views of them, as a share of
+            ln k; more is better; nan where no views were made.
+        replicas: mean adjusted Rand index with the other heads of the size, 1 where there is none; more is better; nan
+            as for views.
         accuracy: one to one with the classes, where there are labels and as many clusters; to be watched, it never
             decides anything.
     """
@@ -39,11 +44,17 @@ class HeadMeasures:
     agreement: float
     used: int
     shares: tuple[float, ...]
+    views: float = math.nan
+    replicas: float = math.nan
     accuracy: float | None = None
 
 
 def measure_heads(
-    held_out: Sequence[Tensor], train: Sequence[Tensor], neighbours: Tensor, labels: Tensor | None = None
+    held_out: Sequence[Tensor],
+    train: Sequence[Tensor],
+    neighbours: Tensor,
+    labels: Tensor | None = None,
+    viewed: Sequence[Tensor] | None = None,
 ) -> list[list[HeadMeasures]]:
     """Measure every head.
 
@@ -51,15 +62,42 @@ def measure_heads(
         held_out, train: logits of all pictures, (N, R, k) and (M, R, k) for each size.
         neighbours: nearest training pictures of the held-out ones, int64 (N, K).
         labels: of the held-out pictures, int64 (N,), -1 where there is none.
+        viewed: logits of random views of the held-out pictures, (N, V, R, k) for each size.
 
     Returns:
         For each size its replicas.
     """
-    near = neighbours[:, :NEAREST]
-    return [
-        [_measure(ours[:, replica], theirs[:, replica], near, labels) for replica in range(ours.shape[1])]
-        for ours, theirs in zip(held_out, train, strict=True)
-    ]
+    near, found = neighbours[:, :NEAREST], []
+    for place, (ours, theirs) in enumerate(zip(held_out, train, strict=True)):
+        measured = [_measure(ours[:, replica], theirs[:, replica], near, labels) for replica in range(ours.shape[1])]
+        if viewed is not None:
+            measured = _with_stability(measured, ours.argmax(2), viewed[place].argmax(3))
+        found.append(measured)
+    return found
+
+
+def _with_stability(measured: list[HeadMeasures], plain: Tensor, viewed: Tensor) -> list[HeadMeasures]:
+    """Add what the clusters of plain pictures (N, R) and of views of them (N, V, R) have in common."""
+    agreement, found = agree_in_pairs(plain), []
+    for replica, each in enumerate(measured):
+        clusters = len(each.shares)
+        shared = shared_information(plain[:, replica], viewed[:, :, replica], clusters) / math.log(clusters)
+        found.append(replace(each, views=shared, replicas=agreement[replica]))
+    return found
+
+
+def agree_in_pairs(clusters: Tensor) -> list[float]:
+    """Compare heads: for each the mean adjusted Rand index with the others, 1 where there is none.
+
+    Args:
+        clusters: of pictures by each of R heads, int64 (N, R).
+    """
+    found = clusters.cpu().numpy()
+    count = found.shape[1]
+    alike = np.eye(count)
+    for one, other in itertools.combinations(range(count), 2):
+        alike[one, other] = alike[other, one] = adjusted_rand_score(found[:, one], found[:, other])
+    return ((alike.sum(1) - 1) / (count - 1)).tolist() if count > 1 else [1.0]
 
 
 def _measure(held_out: Tensor, train: Tensor, near: Tensor, labels: Tensor | None) -> HeadMeasures:
@@ -96,11 +134,7 @@ def choose_head(measured: Sequence[HeadMeasures], clusters: Tensor) -> int:
     """
     lowest = min(each.score for each in measured)
     near = [place for place, each in enumerate(measured) if each.score <= NEAR * lowest]
-    agreement, found = dict.fromkeys(near, 0.0), clusters.cpu().numpy()
-    for one, other in itertools.combinations(near, 2):
-        alike = float(adjusted_rand_score(found[:, one], found[:, other]))
-        agreement[one] += alike
-        agreement[other] += alike
+    agreement = dict(zip(near, agree_in_pairs(clusters[:, near]), strict=True))
     return max(near, key=lambda place: (agreement[place], -measured[place].score))
 
 
@@ -112,10 +146,12 @@ def as_row(measured: Sequence[Sequence[HeadMeasures]], sizes: Sequence[int]) -> 
         for replica, each in enumerate(replicas)
     }
     accuracy = {name: each.accuracy for name, each in named.items() if each.accuracy is not None}
+    views = {name: each.views for name, each in named.items() if not math.isnan(each.views)}
     return {
         "usage": {name: [round(share, 4) for share in each.shares] for name, each in named.items()},
         "score": {name: each.score for name, each in named.items()},
         "agreement": {name: each.agreement for name, each in named.items()},
+        **({"views": views} if views else {}),
         **({"accuracy": accuracy} if accuracy else {}),
     }
 
@@ -129,6 +165,8 @@ def overall(measured: Sequence[Sequence[HeadMeasures]]) -> HeadMeasures:
         agreement=sum(each.agreement for each in first) / len(first),
         used=sum(each.used for each in first),
         shares=(),
+        replicas=sum(each.replicas for each in first) / len(first),
+        views=sum(each.views for each in first) / len(first),
     )
 
 
@@ -140,16 +178,18 @@ def lowest_score(measured: Sequence[Sequence[HeadMeasures]]) -> float:
 def passes(new: Sequence[Sequence[HeadMeasures]], old: Sequence[Sequence[HeadMeasures]]) -> bool:
     """Whether what can be seen without labels got better, and neither a cluster nor a size was lost for it.
 
-    The best heads of all sizes together must have a lower score and share no less information with neighbours; each
-    must use as many clusters as before, and its own score may rise by 2 % at most: it varies by as much from epoch to
-    epoch, but a size that loses more pays for the others. Agreement alone would reward a head that throws clusters
-    together.
+    Clusters that are there are found from other views of a picture and by other heads (stability: Ben-Hur, Elisseeff
+    and Guyon 2002). The best heads of all sizes together must share more information with random views, and agree as
+    well with their replicas; each must use as many clusters as before, and the information of its own may fall by 2 %
+    at most: it varies by as much from epoch to epoch, but a size that loses more pays for the others. Neighbours of
+    the pretext task are not asked: they lie nearer to the heads that learnt from them than to what is better. A mere
+    share of equal answers would reward a head that throws clusters together.
     """
     for ours, theirs in zip(new, old, strict=True):
-        if ours[0].used < theirs[0].used or ours[0].score > WORSE * theirs[0].score:
+        if ours[0].used < theirs[0].used or not ours[0].views >= theirs[0].views / WORSE:
             return False
     now, before = overall(new), overall(old)
-    return now.information >= before.information and now.score < before.score
+    return now.views > before.views and now.replicas >= before.replicas
 
 
 class RunningUsage(nn.Module):
