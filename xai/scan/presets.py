@@ -104,7 +104,7 @@ _GPU_200 = ScanConfig(
             replicas=10,
             training=HeadTraining(batch=4096),
             finetune=FineTuning(epochs=25, batch=1024, gate=False),
-            selflabel=SelfLabelling(epochs=100, batch=1000, threshold=0.99, average=0.999, gate=False),
+            selflabel=SelfLabelling(epochs=100, batch=1000, threshold=0.99, average=0.999),
         ),
     ),
 )
@@ -122,7 +122,7 @@ _PAPER = ScanConfig(
             replicas=10,
             training=HeadTraining(batch=4096, views=STRONG),
             finetune=FineTuning(epochs=50, batch=128, memory=0, gate=False),
-            selflabel=SelfLabelling(epochs=200, batch=1000, threshold=0.99, average=0.999, gate=False),
+            selflabel=SelfLabelling(epochs=200, batch=1000, threshold=0.99, average=0.999),
         ),
     ),
 )
