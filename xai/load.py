@@ -138,6 +138,21 @@ def _build(
         if weights not in ("default", None):
             raise one_of(f"weights for {name}", weights, ("default", "a .safetensors or .pth file", "none"))
         return name, network, "own" if weights == "default" else UNTRAINED, None
+    _refuse_path(source)
+    entry = find_model(source)
+    first = entry.preset(entry.default_weights)
+    if path is not None:
+        if described is not None and described.architecture != source:
+            raise UserError(f"The weights '{path}' are those of {described.architecture}, not of {source}.")
+        return source, build_from_file(source, path), f"file {path.name}", described or first
+    if weights is None:
+        return source, entry.build(), UNTRAINED, first
+    chosen = entry.default_weights if weights == "default" else str(weights)
+    return source, build_pretrained(source, chosen, on_progress), chosen, entry.preset(chosen)
+
+
+def _refuse_path(source: str) -> None:
+    """Say what is wrong with a path where the name of a network should be; nothing where it may be such a name."""
     if source.endswith(WEIGHT_SUFFIXES):
         raise UserError(
             f"'{source}' is a file of weights: give it as the weights, and the network it belongs to by name."
@@ -152,16 +167,6 @@ def _build(
             f"There is no model at '{source}': it takes a folder with {MODEL_FILE}, as `xai train` and"
             " `xai scan export` write one, or the name of a network, see `xai models`."
         )
-    entry = find_model(source)
-    first = entry.preset(entry.default_weights)
-    if path is not None:
-        if described is not None and described.architecture != source:
-            raise UserError(f"The weights '{path}' are those of {described.architecture}, not of {source}.")
-        return source, build_from_file(source, path), f"file {path.name}", described or first
-    if weights is None:
-        return source, entry.build(), UNTRAINED, first
-    chosen = entry.default_weights if weights == "default" else str(weights)
-    return source, build_pretrained(source, chosen, on_progress), chosen, entry.preset(chosen)
 
 
 def _is_path(weights: str | os.PathLike[str]) -> bool:

@@ -71,7 +71,7 @@ def sankey(levels: Levels) -> go.Figure:
     """Draw the flow with Plotly: names and numbers on hover, the path of a picture in a strong colour."""
     first = np.cumsum([0, *(len(titles) for titles in levels.titles)])
     colours = [colour for titles in levels.titles for colour in cluster_colours(len(titles))]
-    titles = [title for titles in levels.titles for title in titles]
+    names = [title for titles in levels.titles for title in titles]
     bands = levels.bands()
     strong = [style.POSITIVE if on_path else colours[first[level] + a] for level, a, _, _, on_path in bands]
     gaps = max(len(levels.heads) - 1, 1)
@@ -82,8 +82,8 @@ def sankey(levels: Levels) -> go.Figure:
     made = go.Sankey(
         arrangement="snap",
         node={
-            "label": [html.escape(_short(title, 56 // gaps)) for title in titles],
-            "customdata": [html.escape(title) for title in titles],
+            "label": [html.escape(_short(name, 56 // gaps)) for name in names],
+            "customdata": [html.escape(name) for name in names],
             "color": colours,
             "x": across,
             "y": np.concatenate([_middles(sizes, spaces) for sizes in levels.sizes]),

@@ -108,15 +108,20 @@ class FineTuneStage:
 
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure, and keep the network where it is the best up to now."""
-        if self._best is None and (self.plan.gate or epoch):
-            self._best = self.kept.measure(self.scene, self._held_near)
         settled = self.network.settled(self.scene)
         measured = settled.measure(self.scene, self._held_near)
-        better = self._best is None or lowest_score(measured) < lowest_score(self._best)
+        first = epoch == 0 and not self.plan.gate
+        better = first or lowest_score(measured) < lowest_score(self.best())
         if better:
             self.kept.load_state_dict(settled.state_dict())
             self._best = measured
         return {**as_row(measured, self.group.heads), "kept": better}
+
+    def best(self) -> list[list[HeadMeasures]]:
+        """Measures of the kept network, made once."""
+        if self._best is None:
+            self._best = self.kept.measure(self.scene, self._held_near)
+        return self._best
 
     @torch.no_grad()
     def finished(self, history: list[dict[str, Any]]) -> ClusterNetwork:
@@ -127,9 +132,9 @@ class FineTuneStage:
         """
         if any(row["kept"] for row in history if row["stage"] == self.name):
             stages = (f"heads-{self.group.tag}", self.name)
-            measured = self.kept.measure(self.scene, self._held_near)
-            for size, replicas in zip(self.group.heads, measured, strict=True):
+            for size, replicas in zip(self.group.heads, self.best(), strict=True):
                 order = sorted(range(len(replicas)), key=lambda place: replicas[place].score)
                 self.kept.heads.reorder(size, order)
                 reorder_history(history, stages, size, order, len(replicas))
+                replicas[:] = [replicas[place] for place in order]
         return self.kept

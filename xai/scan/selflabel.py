@@ -139,6 +139,12 @@ class SelfLabelStage:
         viewed = [torch.stack(each, 1) for each in zip(*looks, strict=True)]
         return measure_heads(held_out, train, self._held_near, scene.labels, viewed), train
 
+    def best(self) -> list[list[HeadMeasures]]:
+        """Measures of the kept network, made once."""
+        if self._best is None:
+            self._best = self.measure(self.kept)[0]
+        return self._best
+
     def step(self, epoch: int, step: int) -> Mapping[str, Tensor]:
         """Learn the teacher's clusters from random views; then the teacher follows."""
         scene, plan = self.scene, self.plan
@@ -169,12 +175,10 @@ class SelfLabelStage:
 
     def close(self, epoch: int) -> Mapping[str, Any]:
         """Measure the teacher, and keep it where it passes the gate, or where there is none."""
-        if self._best is None and self.plan.gate:
-            self._best = self.measure(self.kept)[0]
         settled = self.teacher.settled(self.scene)
         measured, self._answered = self.measure(settled)
-        kept = self._best is None or passes(measured, self._best)
+        kept = not self.plan.gate or passes(measured, self.best())
         if kept:
             self.kept.load_state_dict(settled.state_dict())
-            self._best = measured if self.plan.gate else None
+            self._best = measured
         return {**as_row(measured, self.group.heads), "kept": kept}

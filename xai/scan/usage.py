@@ -49,6 +49,15 @@ class HeadMeasures:
     accuracy: float | None = None
 
 
+@dataclass(frozen=True)
+class Overall:
+    """Means over sizes; see `HeadMeasures`."""
+
+    score: float
+    views: float
+    replicas: float
+
+
 def measure_heads(
     held_out: Sequence[Tensor],
     train: Sequence[Tensor],
@@ -156,17 +165,13 @@ def as_row(measured: Sequence[Sequence[HeadMeasures]], sizes: Sequence[int]) -> 
     }
 
 
-def overall(measured: Sequence[Sequence[HeadMeasures]]) -> HeadMeasures:
-    """Best head of each size (the first) taken together: means, and the number of used clusters in all."""
+def overall(measured: Sequence[Sequence[HeadMeasures]]) -> Overall:
+    """Take the best head of each size (the first) together."""
     first = [replicas[0] for replicas in measured]
-    return HeadMeasures(
+    return Overall(
         score=sum(each.score for each in first) / len(first),
-        information=sum(each.information for each in first) / len(first),
-        agreement=sum(each.agreement for each in first) / len(first),
-        used=sum(each.used for each in first),
-        shares=(),
-        replicas=sum(each.replicas for each in first) / len(first),
         views=sum(each.views for each in first) / len(first),
+        replicas=sum(each.replicas for each in first) / len(first),
     )
 
 
