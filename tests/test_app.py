@@ -11,6 +11,7 @@ import threading
 import zipfile
 import zlib
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
@@ -594,19 +595,46 @@ def test_a_move_for_a_part_that_is_gone_is_no_error(monkeypatch):
     assert not app.exception and (app.session_state["whole"], app.session_state["runs"]) == (2, 3)
 
 
-def test_a_move_asks_for_the_page_where_a_setting_is_not_drawn_yet(monkeypatch):
-    asked: list[bool] = []
-    session = {"opacity": 50, "hide": None}
+class _Left(Exception):
+    """A run that gave way to another."""
+
+
+@pytest.fixture
+def gives_way(monkeypatch):
+    """A session, and what its runs gave way to: a page, fragments, or () for the whole page."""
+    session, asked = {"opacity": 50, "hide": None}, []
+
+    def leave(*what) -> NoReturn:
+        asked.append(what)
+        raise _Left
+
     monkeypatch.setattr(state.st, "session_state", session)
-    monkeypatch.setattr(state.st, "rerun", lambda: asked.append(True))
-    state.rerun_if_outdated()  # nothing is drawn yet
+    monkeypatch.setattr(state.st, "rerun", leave)
+    monkeypatch.setattr(state.st, "switch_page", leave)
+    return session, asked
+
+
+def test_a_move_asks_for_the_page_where_a_setting_is_not_drawn_yet(gives_way):
+    session, asked = gives_way
+    state.rerun_parts()  # nothing is drawn yet
     state.remember_drawn("opacity", "hide")
     session["layer"] = "layer3"
-    state.rerun_if_outdated()
+    state.rerun_parts()
     assert not asked
     session["opacity"] = 40
-    state.rerun_if_outdated()
-    assert asked
+    with pytest.raises(_Left):
+        state.rerun_parts()
+    assert asked == [()]
+
+
+@pytest.mark.parametrize("parts", [(), ("here",)])
+def test_a_move_on_a_page_that_was_left_brings_nothing_of_it_back(gives_way, parts):
+    session, asked = gives_way
+    state.remember_drawn("opacity")
+    session |= {"opacity": 40, state.SHOWN_PAGE: ("pages/attribution.py", "another page")}
+    with pytest.raises(_Left):
+        state.rerun_parts(*parts)
+    assert asked == [("pages/attribution.py",)]
 
 
 def test_a_move_that_comes_with_a_change_of_the_page_does_not_take_it_away():

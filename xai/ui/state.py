@@ -66,15 +66,19 @@ def rerun_if_respelled() -> None:
 
 
 def rerun_parts(*keys: str) -> None:
-    """Run the fragments with these keys in place of the one asked for; where another page has begun, that one goes on.
+    """Run the fragments with these keys in place of the one asked for, or that one where none is named.
 
-    A move that was on its way while the page changed names the page that it left, and would bring it back. One that
-    comes together with another widget's change, which asks for more than a single fragment, must not take it away.
+    A move that was on its way while the page changed names the page that it left, and would bring it back: the other
+    page goes on. Where widgets say something else than what the page was drawn with, the whole page runs: their change
+    is known, but the run that it asked for may be lost in that of the move. And a move that comes together with another
+    widget's change, which asks for more than a single fragment, must not take it away.
     """
     page, about = st.session_state.get(SHOWN_PAGE, (None, current_page()))
     if about != current_page():
         st.switch_page(page)
-    if asks_for_more():
+    if any(st.session_state.get(key) != value for key, value in st.session_state.get(_DRAWN, {}).items()):
+        st.rerun()
+    if not keys or asks_for_more():
         return
     try:
         st.rerun(keys)
@@ -84,17 +88,8 @@ def rerun_parts(*keys: str) -> None:
 
 
 def remember_drawn(*keys: str) -> None:
-    """Keep what the widgets with these keys say while the page is drawn, for `rerun_if_outdated`."""
+    """Keep what the widgets with these keys say while the page is drawn, for `rerun_parts`."""
     st.session_state[_DRAWN] = {key: st.session_state.get(key) for key in keys}
-
-
-def rerun_if_outdated() -> None:
-    """Ask for the whole page where widgets say something else than what it was drawn with.
-
-    A change in the moment of a move is known by then, but the run that it asked for may be lost in that of the move.
-    """
-    if any(st.session_state.get(key) != value for key, value in st.session_state.get(_DRAWN, {}).items()):
-        st.rerun()
 
 
 def notice(sentence: str) -> None:

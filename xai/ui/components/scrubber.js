@@ -233,9 +233,17 @@ function create(root) {
     const index = channelAt(view.position)
     const serial = view.dials.stamp()
     writeAddress({ [view.data.parameter]: index })
-    view.timer = setTimeout(() => view.tell({ serial, values: view.dials.values(), index, shown: true }), 60)
+    view.said = { serial, values: view.dials.values(), index, shown: true }
+    view.timer = setTimeout(say, 60)
+  }
+  const say = () => {
+    if (!view.timer) return
+    clearTimeout(view.timer)
+    view.timer = 0
+    view.tell(view.said)
   }
   range.onchange = () => view.send()
+  range.onblur = say // before whatever is clicked next, which may be another page
   view.dials = makeDials(root, { prepare, show, tell: (moved) => view.tell(moved), keep: 8 })
   return view
 }

@@ -63,11 +63,8 @@ def _hear() -> None:
 
 def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
-    if move.leaving:
-        return
-    state.rerun_if_outdated()
-    if move.shown:
-        state.rerun_parts(HEARD)
+    if not move.leaving:
+        state.rerun_parts(*((HEARD,) if move.shown else ()))
 
 
 def _dials(asked: Asked) -> list[Dial]:

@@ -132,7 +132,6 @@ def _take_move(move: Move) -> None:
     sliders.take_dials(move.values)
     st.session_state["channel"] = move.index
     if not move.leaving:
-        state.rerun_if_outdated()
         state.rerun_parts(*((DETAILS,) if move.shown else (LAYER, DETAILS)))
 
 
