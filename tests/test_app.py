@@ -6,6 +6,7 @@ import ast
 import base64
 import io
 import json
+import logging
 import struct
 import threading
 import zipfile
@@ -562,6 +563,23 @@ def test_start_model_prefers_what_was_given(monkeypatch, tmp_path):
     monkeypatch.setenv("XAI_MODEL", "nix")
     with pytest.raises(UserError, match="nix"):
         caching.start_model()
+
+
+def test_warming_up_loads_the_network_and_warns_of_nothing(monkeypatch):
+    loaded, heard = [], []
+    monkeypatch.setattr(
+        caching, "load_model", lambda *args, **kwargs: loaded.append(args) or load_model(*args, **kwargs)
+    )
+    handler = logging.Handler()
+    handler.emit = heard.append
+    logger = logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context")
+    logger.addHandler(handler)
+    caching.network.clear()
+    thread = threading.Thread(target=caching.warm_up)
+    thread.start()
+    thread.join()
+    logger.removeHandler(handler)
+    assert len(loaded) == 1 and not heard
 
 
 def test_network_on_disk_is_opened_at_once(monkeypatch):

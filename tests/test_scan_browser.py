@@ -62,7 +62,7 @@ def test_a_cluster_has_the_words_of_the_head_that_is_shown(visit):
     titles = {size: Survey(run, run.head(size), find_terms(run)).title(0) for size in (8, 24, 3)}
     assert len(set(titles.values())) > 1
     for size, title in titles.items():
-        page.get_by_text(f"{size} clusters").first.click()
+        page.get_by_role("radio", name=str(size), exact=True).click()
         expect(page.get_by_test_id("stSelectbox").nth(1).locator("input")).to_have_value(title)
         settle(page)
         page.wait_for_function("[...document.images].every((image) => image.complete)")  # else a click takes them away

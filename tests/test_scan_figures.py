@@ -1,5 +1,6 @@
 """Figures of clusters: where words and pictures lie, what flows where, what hovering tells."""
 
+import itertools
 import re
 
 import numpy as np
@@ -102,5 +103,11 @@ def test_charts_say_what_they_show():
     assert cluster_charts.consensus_chart(np.array([[0.9, np.nan], [np.nan, 0.8]])).get_label().startswith("Consensus")
     usage = cluster_charts.usage_chart([("heads", 1), ("heads", 2), ("finetune", 1)], np.full((3, 2), 0.5))
     assert [text.get_text() for text in usage.axes[0].texts] == ["heads", "finetune"]
+    short = [("heads", each) for each in range(60)] + [("fine-tuning", 1), ("self-labelling", 1)]
+    crowded = cluster_charts.usage_chart(short, np.full((62, 2), 0.5))
+    crowded.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in crowded.axes[0].texts]
+    assert len(boxes) == 3 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(crowded.bbox.x0 <= box.x0 and box.x1 <= crowded.bbox.x1 for box in boxes)
     made = cluster_charts.calibration_chart(np.array([0.3, 0.9]), np.array([0.5, np.nan]), np.array([3, 0]), 0.2)
     assert "0.200" in made.get_label()

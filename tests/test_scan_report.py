@@ -1,5 +1,6 @@
 """The page about a run: complete, offline, accessible by its texts; and the command that writes it."""
 
+import itertools
 import json
 import re
 
@@ -7,12 +8,13 @@ import numpy as np
 import pytest
 from scan_runs import make_run
 
+from xai import clusters as views
 from xai.cli import main
 from xai.report.checks import check_page
 from xai.report.clusters import Wanted, write_report
 from xai.report.lessons import scan_clusters as look
 from xai.scan.explain import survey
-from xai.scan.explain.survey import find_terms
+from xai.scan.explain.survey import Survey, find_terms
 from xai.scan.words import Terms
 
 
@@ -72,6 +74,14 @@ def test_clip_may_see_the_region_alone(run, monkeypatch):
     assert survey.find_clip_terms(run, ["a", "b"], "w.pt").scores.shape == (240, 2) and seen[0] is None
     survey.find_clip_terms(run, ["a", "b"], "w.pt", region_of=run.head(8))
     assert len(seen[1]) == 240 and seen[1][0].shape == (32, 32)
+
+
+def test_captions_of_outliers_follow_their_order(run):
+    opened = Survey(run, run.head(8), None)
+    alt = views.gallery(opened, look.largest(opened), "outliers").alt
+    found = [(int(share), float(alike)) for share, alike in re.findall(r"(\d+)%, (-?[01]\.\d\d)", alt)]
+    strange = [share / 100 - alike for share, alike in found]
+    assert len(found) == 6 and all(a >= b - 0.02 for a, b in itertools.pairwise(strange))
 
 
 def test_lessons_tell_what_they_show(run):

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from xai.explanation import Explanation, explain
 from xai.figures import style
+from xai.figures.cluster_charts import usage_chart
 from xai.figures.cluster_flows import Levels
 from xai.figures.clusters import Picture, cluster_colours, picture_sheet, word_cloud
 from xai.figures.overlays import overlay, place_map
 from xai.scan.explain.contrast import contrast_model
 from xai.scan.explain.influence import pair_pulls
 from xai.scan.explain.maps import CLUSTER_CAM, contrast_options, map_cluster
-from xai.scan.explain.members import Members, leads
+from xai.scan.explain.members import Members, leads, neighbour_disagreement
 from xai.scan.explain.query import Counterfactual, Story
+from xai.scan.explain.replay import replay
 from xai.scan.explain.survey import TRAIN, Survey, main_heads, measure_flows
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from xai.scan.run import Head, ScanRun
 
 ALPHA = 0.65
@@ -29,7 +33,7 @@ TILE = 96  # pixels of a picture in a row of maps
 KINDS = {
     "prototypes": "Most typical first: probability times mean likeness to the cluster's pictures.",
     "borderline": "Smallest lead first; the caption names the cluster that comes second, with the lead.",
-    "outliers": "Least like their neighbours first; the caption gives the mean cosine to them.",
+    "outliers": "Most neighbours in other clusters, and least like them, first; below: that share and the mean cosine.",
 }
 
 
@@ -40,6 +44,39 @@ class Row:
     picture: Picture
     alt: str
     sentence: str = ""
+
+
+def measures(survey: Survey) -> list[tuple[str, str, str]]:
+    """Name each measure, with its value for the training pictures and for those held out, as text."""
+    held_out = survey.measure("validation").summary()
+    return [
+        (name.replace("_", " "), number_text(value), number_text(held_out.get(name)))
+        for name, value in survey.evaluation.summary().items()
+        if name != "silhouette_space"  # a sentence, not a number
+    ]
+
+
+def number_text(value: Any) -> str:
+    """Write one number of a table: three decimals of a fraction, nothing for None."""
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def growth(survey: Survey) -> tuple[Figure, str] | None:
+    """Show how the clusters of the head grew in training, and say which went empty; None where nothing is known."""
+    moved = replay(survey.run.history, survey.head.name)
+    if moved is None:
+        return None
+    chart = usage_chart([(_stage_title(stage), epoch) for stage, epoch in moved.moments], moved.shares)
+    empty = [
+        f"cluster {cluster} since epoch {epoch} of {_stage_title(stage)}"
+        for cluster, (stage, epoch) in moved.deaths().items()
+    ]
+    return chart, f"Without a held-out picture: {', '.join(empty)}." if empty else "No cluster went empty."
+
+
+def _stage_title(stage: str) -> str:
+    kind = stage.partition("-")[0]
+    return {"finetune": "fine-tuning", "selflabel": "self-labelling"}.get(kind, kind)
 
 
 def gallery(survey: Survey, cluster: int, kind: str = "prototypes", most: int = 16, *, columns: int = 8) -> Row | None:
@@ -62,8 +99,10 @@ def _captions(survey: Survey, found: Members, kind: str) -> list[str]:
         lead, _ = leads(values[found.borderline])
         return [f"or {second}: {gap:.2f}" for second, gap in zip(found.second, lead, strict=True)]
     if kind == "outliers":
-        _, alike = survey.run.neighbours(TRAIN)
-        return [f"{value:.2f}" for value in alike[found.outliers].astype(float).mean(1)]
+        near, alike = survey.run.neighbours(TRAIN)
+        apart = neighbour_disagreement(survey.clusters, near)[found.outliers]
+        means = alike[found.outliers].astype(float).mean(1)
+        return [f"{share:.0%}, {mean:.2f}" for share, mean in zip(apart, means, strict=True)]
     return [f"{value:.0%}" for value in values[found.prototypes, found.cluster]]
 
 

@@ -107,7 +107,7 @@ def usage_chart(moments: Sequence[tuple[str, int]], shares: Floats, *, title: st
 
     Args:
         moments: stage and epoch of each of E rows.
-        shares: float (E, k), rows sum to 1.
+        shares: float (E, k), of the held-out pictures, rows sum to 1.
         title: which head.
     """
     stages = [stage for stage, _ in moments]
@@ -121,15 +121,33 @@ def usage_chart(moments: Sequence[tuple[str, int]], shares: Floats, *, title: st
     for place in range(1, len(stages)):
         if stages[place] != stages[place - 1]:
             axes.axvline(place - 0.5, color="white", linewidth=2)
-    for stage in dict.fromkeys(stages):
-        own = [place for place, each in enumerate(stages) if each == stage]
-        axes.text(float(np.mean(own)), 101, stage, ha="center", va="bottom", size=style.SMALL, color=style.INK)
+    _name_stages(axes, stages)
     shown = places[:: max(1, len(places) // 12)]
     axes.set_xticks(shown, [str(moments[i][1]) for i in shown], size=style.SMALL)
     axes.set(xlim=wide, ylim=(0, 100))
     axes.set_xlabel("Epoch", size=style.LABEL, color=style.INK)
-    axes.set_ylabel("Share of the pictures (%)", size=style.LABEL, color=style.INK)
+    axes.set_ylabel("Share of held-out pictures (%)", size=style.LABEL, color=style.INK)
     return figure
+
+
+def _name_stages(axes: Axes, stages: Sequence[str]) -> None:
+    """Name stages over their first epoch, each on the lowest line where it does not run into another name."""
+    character = 0.58 * style.SMALL * len(stages) / (72 * (style.WIDTH - 1))  # in epochs
+    lines: list[float] = []  # where the last name on each line ends
+    for stage in dict.fromkeys(stages):
+        wide = (len(stage) + 1) * character
+        start = min(stages.index(stage), len(stages) - wide)
+        line = next((i for i, end in enumerate(lines) if end <= start), len(lines))
+        lines[line : line + 1] = [start + wide]
+        axes.annotate(
+            stage,
+            (start - 0.5, 1),
+            (0, 3 + 11 * line),
+            ("data", "axes fraction"),
+            "offset points",
+            size=style.SMALL,
+            color=style.INK,
+        )
 
 
 def calibration_chart(confidence: Floats, accuracy: Floats, counts: Ints, error: float) -> Figure:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from xai import clusters as views
 from xai.dreams import dream
-from xai.figures import cluster_charts, cluster_flows
+from xai.figures import cluster_charts, cluster_flows, style
 from xai.figures.clusters import Picture, word_bars
 from xai.figures.sheets import encode_jpeg
 from xai.report.page import STYLE
 from xai.scan.explain.maps import CLUSTER_CAM
 from xai.scan.explain.maps2d import lay_out
 from xai.scan.explain.query import find_counterfactual, tell
-from xai.scan.explain.replay import replay
 from xai.scan.explain.survey import SPACE, TRAIN, Survey, check_cluster, main_heads, measure_flows, point_at_objects
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _intro(survey: Survey) -> str:
     told = [
         f"Run {run.name}: {len(survey.clusters)} training pictures ({config.data}), {source} at "
         f"{config.size} pixels, seed {config.seed}. Head {survey.head.name} has {survey.head.clusters} clusters; "
-        f"the run has the heads {', '.join(head.name for head in run.heads)}.",
+        f"the run has {_count_heads(run)}.",
         *([] if run.has_network else ["It was made from features, without a network, so its clusters have no maps."]),
         "No label was used in training. Labels, where there are some, only measure; words come from "
         f"{survey.terms.source if survey.terms else 'nowhere: the pictures have none'}.",
@@ -98,13 +98,17 @@ def _intro(survey: Survey) -> str:
     return "".join(f"<p>{html.escape(each)}</p>" for each in told)
 
 
+def _count_heads(run: ScanRun) -> str:
+    """Say how many heads of each size there are."""
+    replicas = Counter(head.clusters for head in run.heads)
+    return ", ".join(f"{style.count(count, 'head')} of {size} clusters" for size, count in sorted(replicas.items()))
+
+
 def _measures(survey: Survey, wanted: Wanted) -> Iterable[str]:
     found = survey.evaluation
     yield "<h2>How good is the clustering?</h2>"
-    held_out = survey.measure("validation").summary()
-    rows = [(name, _number(value), _number(held_out.get(name))) for name, value in found.summary().items()]
     level = f" Labels: {survey.level}." if survey.level else ""
-    yield _table(("measure", "training pictures", "held out"), rows)
+    yield _table(("measure", "training pictures", "held out"), views.measures(survey))
     yield _say(f"Silhouettes are measured in: {SPACE}; they cannot be compared with those of other spaces.{level}")
     yield _frame_table(found.table())
     if found.silhouette is not None and np.isfinite(found.silhouette.values).all():
@@ -127,12 +131,10 @@ def _stability(survey: Survey) -> Iterable[str]:
             f"probability {mean:.2f}. Off the diagonal: clusters that replicas mix up."
         )
         yield _figure(cluster_charts.consensus_chart(survey.stability.consensus))
-    moved = replay(survey.run.history, survey.head.name)
-    if moved is not None:
-        yield "<h3>How clusters grew in training</h3>"
-        yield _figure(cluster_charts.usage_chart(moved.moments, moved.shares))
-        dead = [f"cluster {c} in epoch {epoch} of {stage}" for c, (stage, epoch) in moved.deaths().items()]
-        yield _say(f"Died: {', '.join(dead)}." if dead else "No cluster died.")
+    grown = views.growth(survey)
+    if grown is not None:
+        chart, sentence = grown
+        yield f"<h3>How clusters grew in training</h3>{_figure(chart)}{_say(sentence)}"
 
 
 def _pointing(survey: Survey, wanted: Wanted) -> Iterable[str]:
@@ -241,10 +243,6 @@ def _say(sentence: str) -> str:
     return f"<p>{html.escape(sentence)}</p>" if sentence else ""
 
 
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f"<th>{html.escape(each)}</th>" for each in headings)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
@@ -255,7 +253,7 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _frame_table(frame: pd.DataFrame) -> str:
-    return _table(list(frame), [[_number(cell) for cell in row] for row in frame.itertuples(index=False)])
+    return _table(list(frame), [[views.number_text(cell) for cell in row] for row in frame.itertuples(index=False)])
 
 
 def _picture(pixels: Picture, alt: str) -> str:

@@ -2,11 +2,12 @@
 
 import gc
 import importlib
+import logging
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Condition
+from threading import Condition, get_ident
 from typing import Any, TypeVar
 
 import cachetools
@@ -30,6 +31,8 @@ MEGABYTE = 2**20
 TRACE_BYTES = int(os.environ.get("XAI_TRACE_MB", "1500")) * MEGABYTE
 EXPLANATION_BYTES = 128 * MEGABYTE
 PICTURE_BYTES = 128 * MEGABYTE
+# Streamlit's logger for threads that work for no page.
+_WITHOUT_PAGE = "streamlit.runtime.scriptrunner_utils.script_run_context"
 PANELS = (
     "start",
     "feature_maps",
@@ -132,6 +135,8 @@ def settle() -> None:
 
 def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
+    # A cached function asks for the page to show its spinner on; nobody has opened one, which is no reason to warn.
+    logging.getLogger(_WITHOUT_PAGE).addFilter(_is_of_other_thread(get_ident()))
     keep_freed_memory()
     torch.set_num_threads(1)
     for page in PANELS:
@@ -146,6 +151,10 @@ def warm_up() -> None:
         return  # the page says it
     finally:
         settle()
+
+
+def _is_of_other_thread(thread: int) -> Callable[[logging.LogRecord], bool]:
+    return lambda record: record.thread != thread
 
 
 @contextmanager

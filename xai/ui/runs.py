@@ -63,7 +63,7 @@ def choose_head(run: ScanRun) -> Head:
     state.keep_valid("head", names, run.head(None).name)
     with st.sidebar:
         name = st.segmented_control(
-            "Head",
+            "Head, by number of clusters",
             names,
             required=True,
             key="head",
@@ -87,7 +87,7 @@ def choose_cluster(survey: Survey) -> int:
 
 
 def _head_label(name: str) -> str:
-    return f"{name[1:]} clusters"
+    return name[1:]
 
 
 def _read_head(text: str, names: Sequence[str]) -> str:

@@ -21,8 +21,7 @@ class Members:
         prototypes: most typical first: probability times mean similarity to the cluster's pictures.
         borderline: smallest lead over the second most probable cluster first.
         second: int64, that second cluster, for each of `borderline`.
-        outliers: the least similar to their nearest neighbours first, those with neighbours in other clusters before
-            the rest.
+        outliers: largest share of nearest neighbours in other clusters, less the mean similarity to all of them, first.
     """
 
     cluster: int

@@ -14,7 +14,6 @@ from xai.figures.sheets import encode_jpeg, encode_png
 from xai.registry import METHODS, find_method
 from xai.scan.explain.maps import CLUSTER_CAM
 from xai.scan.explain.maps2d import LAYOUTS, Layout, lay_out
-from xai.scan.explain.replay import replay
 from xai.scan.explain.survey import SPACE, TRAIN, Survey, main_heads, measure_flows
 from xai.scan.run import Head, ScanRun
 from xai.ui import caching, jobs, runs, state
@@ -169,12 +168,8 @@ def _laid_out(key: Hashable, run: ScanRun, kind: str) -> Layout:
 
 
 def _measures(survey: Survey, cluster: int) -> None:
-    found, held_out = survey.evaluation, survey.measure("validation")
-    theirs = held_out.summary()
-    rows = [
-        {"measure": name, "training pictures": _tell(value), "held out": _tell(theirs.get(name))}
-        for name, value in found.summary().items()
-    ]
+    found = survey.evaluation
+    rows = [dict(zip(("measure", "training pictures", "held out"), row, strict=True)) for row in views.measures(survey)]
     left, right = st.columns(2, gap="medium")
     with left:
         st.dataframe(rows, hide_index=True, width="stretch")
@@ -193,14 +188,12 @@ def _measures(survey: Survey, cluster: int) -> None:
     if survey.stability.replicas > 1:
         st.header(f"{survey.stability.replicas} replicas: do other random starts agree?")
         _chart(cluster_charts.consensus_chart(survey.stability.consensus), width="content")
-    moved = replay(survey.run.history, survey.head.name)
-    if moved is not None:
+    grown = views.growth(survey)
+    if grown is not None:
         st.header("How the clusters grew in training")
-        _chart(cluster_charts.usage_chart(moved.moments, moved.shares))
-
-
-def _tell(value: Any) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+        chart, sentence = grown
+        _chart(chart)
+        st.caption(sentence)
 
 
 def _chart(chart: Any, width: Any = "stretch") -> None:
