@@ -655,6 +655,25 @@ def test_a_move_on_a_page_that_was_left_brings_nothing_of_it_back(gives_way, par
     assert asked == [("pages/attribution.py",)]
 
 
+def test_widgets_are_set_only_where_their_choice_is_gone(monkeypatch):
+    class Session(dict):
+        def __setitem__(self, key, value) -> None:
+            written.append(key)
+            super().__setitem__(key, value)
+
+    written: list[str] = []
+    session = Session(channel=7, others=["cat", "rocket"])
+    monkeypatch.setattr(state.st, "session_state", session)
+    state.clamp("channel", 0, 7)
+    state.clamp("steps", 1, 9)
+    state.keep_offered("others", ["cat", "coffee", "rocket"])
+    state.keep_offered("hidden", [1])
+    assert not written
+    state.clamp("channel", 0, 5)
+    state.keep_offered("others", ["coffee", "rocket"])
+    assert session == {"channel": 5, "others": ["rocket"]}
+
+
 def test_a_move_that_comes_with_a_change_of_the_page_does_not_take_it_away():
     app = AppTest.from_function(_part_that_is_gone, default_timeout=30).run()
     app.button[1].click().run()

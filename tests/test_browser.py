@@ -235,6 +235,19 @@ def test_a_move_just_before_the_page_changes_does_not_undo_it(by_mouse, visit):
     assert urlsplit(page.url).path == "/attribution" and not seen.errors
 
 
+def test_quick_presses_on_a_slider_all_count(visit):
+    """Each run of the page that they start must leave the slider where it has been moved since."""
+    page, seen = visit("feature_visualization")
+    page.get_by_test_id("stSlider").last.get_by_role("slider").focus()
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(35)
+    expect(page).to_have_url(re.compile(r"[?&]channel=12\b"))
+    page.wait_for_timeout(600)
+    settle(page)
+    assert re.search(r"[?&]channel=12\b", page.url) and not seen.errors
+
+
 def test_nothing_is_answered_without_a_token(address):
     with pytest.raises(urllib.error.HTTPError) as told:
         urllib.request.urlopen(address + "/api/view?layer=layer1")

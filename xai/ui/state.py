@@ -113,9 +113,20 @@ def start_with(key: str, value: Any) -> None:
 
 
 def clamp(key: str, low: int, high: int) -> None:
-    """Bring a number into a new range before its slider is made, which would otherwise fall back to its default."""
-    if key in st.session_state:
+    """Bring a number into a new range before its slider is made, which would otherwise fall back to its default.
+
+    One that is in the range is not set again: that would put the slider back to where it stood when the run began, and
+    so undo what was pressed since.
+    """
+    if key in st.session_state and not low <= st.session_state[key] <= high:
         st.session_state[key] = min(max(st.session_state[key], low), high)
+
+
+def keep_offered(key: str, options: Collection[Any]) -> None:
+    """Drop the choices that the multiple choice about to be made does not offer; as `clamp`, set only where needed."""
+    chosen = st.session_state.get(key) or []
+    if any(each not in options for each in chosen):
+        st.session_state[key] = [each for each in chosen if each in options]
 
 
 def keep_valid(key: str, options: Collection[Any], fallback: Any) -> None:

@@ -19,7 +19,7 @@ def pick_methods(choice: pickers.Choice) -> list[str]:
     state.adopt("methods", lambda text: _read_methods(text, offered), None)
     quick = quick_methods(choice.model)
     state.start_with("methods", [key for key in FIRST if key in quick] or quick[:2])
-    st.session_state["methods"] = [key for key in st.session_state["methods"] if key in offered]
+    state.keep_offered("methods", offered)
     chosen = st.pills(
         "Methods", offered, selection_mode="multi", key="methods",
         format_func=lambda key: METHODS[key].label + (" (slow)" if METHODS[key].speed == "slow" else ""),
@@ -30,8 +30,7 @@ def pick_methods(choice: pickers.Choice) -> list[str]:
 def pick_layers(choice: pickers.Choice) -> list[str]:
     """Let further layers be set beside that of the slider; a second network is asked at those that it has."""
     names = list(choice.model.layers())
-    if pickers.BESIDE in st.session_state:  # of another network, perhaps
-        st.session_state[pickers.BESIDE] = [name for name in st.session_state[pickers.BESIDE] if name in names]
+    state.keep_offered(pickers.BESIDE, names)
     return st.multiselect(
         "More layers", names, key=pickers.BESIDE, bind="query-params", placeholder="The one of the slider only",
         help="Each method that looks at a layer is asked at that of the slider and at these.",

@@ -67,7 +67,7 @@ def _ask(choice: pickers.Choice) -> Asked:
     """Show which pictures share the concepts, the layer, how many concepts and how many classes for each."""
     offered = [name for name in sample_names() if choice.source != "sample" or name != choice.image.name]
     state.adopt("others", _read_others, None)
-    st.session_state["others"] = [name for name in st.session_state.get("others", []) if name in offered]
+    state.keep_offered("others", offered)
     others = st.pills("Pictures that share the concepts", offered, selection_mode="multi", key="others")
     layer = sliders.current_layer(choice.model)
     channels, height, width = choice.model.layer(layer).shape
@@ -145,7 +145,7 @@ def _pick_shown(found: Concepts) -> list[int]:
     """Show a pill for each concept; those pressed are left out, the others keep their colours."""
     state.adopt("hidden", lambda text: [int(number) for number in re.findall("[0-9]{1,3}", text)], None)
     numbers, legend = list(range(1, found.components + 1)), found.legend()
-    st.session_state["hidden"] = [number for number in st.session_state.get("hidden", []) if number in numbers]
+    state.keep_offered("hidden", numbers)
     hidden = st.pills(
         "Hide", numbers, selection_mode="multi", key="hidden",
         format_func=lambda number: ", ".join((f"Concept {number}", *legend[number - 1].lines[:1])),
