@@ -17,7 +17,7 @@ from xai.compute.layers import Layer, discover_layers, offered, propose_layer
 from xai.compute.trace import Classifier, ModuleOutput, record_outputs, trace_pixels
 from xai.errors import UserError, one_of
 from xai.io.geometry import InputFormat
-from xai.io.model_files import MODEL_FILE, ModelFile, is_model_file, model_file_beside, read_model_file
+from xai.io.model_files import MODEL_FILE, RUN_FILE, ModelFile, is_model_file, model_file_beside, read_model_file
 from xai.io.models import MODELS, Preset, build_from_file, build_pretrained, find_model, same_random_numbers
 from xai.io.weights import (
     WEIGHT_SUFFIXES,
@@ -157,7 +157,7 @@ def _refuse_path(source: str) -> None:
         raise UserError(
             f"'{source}' is a file of weights: give it as the weights, and the network it belongs to by name."
         )
-    if (Path(source) / "run.json").is_file():
+    if (Path(source) / RUN_FILE).is_file():
         raise UserError(
             f"'{source}' holds a run, and no model yet: `xai train --resume` finishes a training, and"
             " `xai scan export` makes a model of a head."

@@ -18,6 +18,7 @@ from xai.io.geometry import InputFormat
 
 FORMAT = "xai-model/1"
 MODEL_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
+RUN_FILE = "run.json"  # in a folder that a training or a clustering writes: what it was told
 
 
 @dataclass(frozen=True)

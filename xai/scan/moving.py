@@ -11,11 +11,11 @@ import numpy as np
 
 from xai.errors import UserError
 from xai.io.files import quoted
-from xai.io.model_files import WEIGHTS_FILE, write_model_file
+from xai.io.model_files import RUN_FILE, WEIGHTS_FILE, write_model_file
 from xai.scan.config import FineTuning, Group
 from xai.scan.plan import stages_of
 from xai.scan.run import EMBEDDED, open_run
-from xai.scan.store import METRICS_FILE, PICTURES_FILE, RUN_FILE, STATE_FILE, RunStore
+from xai.scan.store import METRICS_FILE, PICTURES_FILE, STATE_FILE, RunStore
 
 
 def add_heads(

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from xai.errors import UserError
 from xai.io.files import quoted, write_atomic
+from xai.io.model_files import RUN_FILE
 from xai.io.weights import first_line
 from xai.scan.config import ScanConfig
 
 FORMAT = "xai-scan/1"
-RUN_FILE, STATE_FILE, METRICS_FILE, PICTURES_FILE = "run.json", "state.json", "metrics.jsonl", "pictures.json"
+STATE_FILE, METRICS_FILE, PICTURES_FILE = "state.json", "metrics.jsonl", "pictures.json"
 GIVEN = "given"  # artefact: features that came without a network
 SHARD_BYTES = 15 * 2**20  # every file host takes that
 

@@ -13,10 +13,9 @@ from typing import Any
 from xai.errors import UserError
 from xai.io.datasets import LabelledPictures
 from xai.io.files import quoted, write_atomic
+from xai.io.model_files import RUN_FILE
 from xai.training.checkpoint import CHECKPOINT
 from xai.training.recipe import Recipe
-
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)

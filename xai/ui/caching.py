@@ -31,8 +31,7 @@ MEGABYTE = 2**20
 TRACE_BYTES = int(os.environ.get("XAI_TRACE_MB", "1500")) * MEGABYTE
 EXPLANATION_BYTES = 128 * MEGABYTE
 PICTURE_BYTES = 128 * MEGABYTE
-# Streamlit's logger for threads that work for no page.
-_WITHOUT_PAGE = "streamlit.runtime.scriptrunner_utils.script_run_context"
+_WITHOUT_PAGE = "streamlit.runtime.scriptrunner_utils.script_run_context"  # logger about threads of no page
 PANELS = (
     "start",
     "feature_maps",
@@ -136,7 +135,8 @@ def settle() -> None:
 def warm_up() -> None:
     """Import what the pages need and make the first view, so that nobody waits for it."""
     # A cached function asks for the page to show its spinner on; nobody has opened one, which is no reason to warn.
-    logging.getLogger(_WITHOUT_PAGE).addFilter(_is_of_other_thread(get_ident()))
+    own = get_ident()
+    logging.getLogger(_WITHOUT_PAGE).addFilter(lambda record: record.thread != own)
     keep_freed_memory()
     torch.set_num_threads(1)
     for page in PANELS:
@@ -151,10 +151,6 @@ def warm_up() -> None:
         return  # the page says it
     finally:
         settle()
-
-
-def _is_of_other_thread(thread: int) -> Callable[[logging.LogRecord], bool]:
-    return lambda record: record.thread != thread
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from xai.errors import UserError, one_of
+from xai.io.model_files import RUN_FILE
 from xai.scan.explain.query import Story, tell
 from xai.scan.explain.survey import Survey, find_terms, main_heads
 from xai.scan.run import EMBEDDED, Head, ScanRun, open_run
@@ -24,7 +25,7 @@ NONE_YET = (
 
 def run_folders() -> dict[str, Path]:
     """Find the runs to offer: the one that ships, and those below the folder of runs."""
-    found = {"embedded": EMBEDDED} if (EMBEDDED / "run.json").is_file() else {}
+    found = {"embedded": EMBEDDED} if (EMBEDDED / RUN_FILE).is_file() else {}
     place = Path(os.environ.get("XAI_RUNS", FOLDER))
     # The folders of `xai train` have a run.json too, but no state.json.
     for path in sorted(place.glob("*/state.json")) if place.is_dir() else ():
